@@ -1,0 +1,176 @@
+package tidings
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// EventType names what happened. The names are those of the mission's API.
+type EventType string
+
+// The event types of an issuance, and those of the verifier's side.
+const (
+	IssuanceOffered         EventType = "openid4vc.issuance.offered"
+	IssuanceCompleted       EventType = "openid4vc.issuance.completed"
+	IssuancePartiallyIssued EventType = "openid4vc.issuance.partiallyIssued"
+	IssuanceFailed          EventType = "openid4vc.issuance.failed"
+	IssuanceExpired         EventType = "openid4vc.issuance.expired"
+
+	VerificationRequested EventType = "openid4vc.verification.requested"
+	VerificationVerified  EventType = "openid4vc.verification.verified"
+	VerificationFailed    EventType = "openid4vc.verification.failed"
+	VerificationExpired   EventType = "openid4vc.verification.expired"
+	VerificationData      EventType = "openid4vc.verification.data"
+)
+
+// IssuanceEventTypes are the types that may be published and that an endpoint
+// without filterTypes receives.
+var IssuanceEventTypes = []EventType{
+	IssuanceOffered, IssuanceCompleted, IssuancePartiallyIssued, IssuanceFailed, IssuanceExpired,
+}
+
+// FilterableEventTypes are the names that filterTypes may hold.
+var FilterableEventTypes = append(slices.Clone(IssuanceEventTypes),
+	VerificationRequested, VerificationVerified, VerificationFailed, VerificationExpired, VerificationData)
+
+// presentationAliases are the older names of four verifier events.
+var presentationAliases = map[EventType]EventType{
+	"openid4vc.presentation.requested": VerificationRequested,
+	"openid4vc.presentation.verified":  VerificationVerified,
+	"openid4vc.presentation.failed":    VerificationFailed,
+	"openid4vc.presentation.expired":   VerificationExpired,
+}
+
+// Canonical gives the name that stands in the catalogue for t: the newer name
+// of an alias, else t itself.
+func (t EventType) Canonical() EventType {
+	if c, ok := presentationAliases[t]; ok {
+		return c
+	}
+	return t
+}
+
+// CheckFilterTypes tells whether every name may stand in filterTypes; the
+// error points to the first that may not and lists those that may.
+func CheckFilterTypes(types []EventType) error {
+	for i, t := range types {
+		if !slices.Contains(FilterableEventTypes, t.Canonical()) {
+			return Invalid(pointer("/filterTypes", i), "There is no event type %q; the event types are %s.", t, joinTypes(FilterableEventTypes))
+		}
+	}
+	return nil
+}
+
+// Matches tells whether an endpoint with these filterTypes receives events of
+// type t. No filter at all means every issuance event.
+func Matches(filter []EventType, t EventType) bool {
+	if len(filter) == 0 {
+		return slices.Contains(IssuanceEventTypes, t)
+	}
+	for _, f := range filter {
+		if f.Canonical() == t {
+			return true
+		}
+	}
+	return false
+}
+
+// Event is one thing that happened, as it is told to every endpoint of its
+// organisation. It is thin on purpose: no field exists in which a claim, an
+// offer or a token could travel.
+type Event struct {
+	ID         string // also the webhook-id
+	Type       EventType
+	IssuanceID string
+	CreatedAt  time.Time // when it was accepted; milliseconds, UTC
+}
+
+// EventBody is the JSON body of a webhook, the same bytes on every attempt.
+type EventBody struct {
+	EventType EventType    `json:"eventType"`
+	Payload   EventPayload `json:"payload"`
+}
+
+// EventPayload refers to the issuance.
+type EventPayload struct {
+	OpenID4VCIssuanceID string `json:"openId4VcIssuanceId"`
+}
+
+// Body gives the bytes that are signed and sent. Type and id hold only
+// characters that stand for themselves in JSON.
+func (e Event) Body() []byte {
+	const head, mid, tail = `{"eventType":"`, `","payload":{"openId4VcIssuanceId":"`, `"}}`
+	b := make([]byte, 0, len(head)+len(e.Type)+len(mid)+len(e.IssuanceID)+len(tail))
+	b = append(b, head...)
+	b = append(b, e.Type...)
+	b = append(b, mid...)
+	b = append(b, e.IssuanceID...)
+	return append(b, tail...)
+}
+
+// NewEvent is an event that another issuer publishes.
+type NewEvent struct {
+	Type           EventType
+	IssuanceID     string
+	IdempotencyKey string // optional; at most 255 characters
+}
+
+// MaxPublishBatch is how many events one request may publish.
+const MaxPublishBatch = 1000
+
+var (
+	issuanceIDPattern     = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`)
+	idempotencyKeyPattern = regexp.MustCompile(`^[\x21-\x7e]{1,255}$`)
+)
+
+// Check tells whether the event may be published; pointers start with at.
+func (e NewEvent) Check(at string) error {
+	switch {
+	case e.Type == "":
+		return Invalid(at+"/eventType", "eventType is required; the event types are %s.", joinTypes(IssuanceEventTypes))
+	case !slices.Contains(IssuanceEventTypes, e.Type):
+		return Invalid(at+"/eventType", "An event of type %q cannot be published; the event types are %s.", e.Type, joinTypes(IssuanceEventTypes))
+	case e.IssuanceID == "":
+		return Invalid(at+"/payload/openId4VcIssuanceId", "openId4VcIssuanceId is required.")
+	case !issuanceIDPattern.MatchString(e.IssuanceID):
+		return Invalid(at+"/payload/openId4VcIssuanceId", "openId4VcIssuanceId is 1 to 128 characters of A-Z a-z 0-9 . _ : and -.")
+	case e.IdempotencyKey != "":
+		return CheckIdempotencyKey(at+"/idempotencyKey", e.IdempotencyKey)
+	}
+	return nil
+}
+
+// CheckIdempotencyKey tells whether key can be one.
+func CheckIdempotencyKey(at, key string) error {
+	if !idempotencyKeyPattern.MatchString(key) {
+		return Invalid(at, "An idempotency key is 1 to 255 visible ASCII characters.")
+	}
+	return nil
+}
+
+func joinTypes(types []EventType) string {
+	var b strings.Builder
+	for i, t := range types {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(string(t))
+	}
+	return b.String()
+}
+
+// EventFilter narrows a list of events; empty members do not.
+type EventFilter struct {
+	Type       EventType
+	IssuanceID string
+}
+
+// Idempotency covers a whole request: the same key and body again gives the
+// first result, the same key with another body is a conflict.
+type Idempotency struct {
+	Route string // the operation, so that keys of two routes never meet
+	Key   string
+	Hash  [32]byte // SHA-256 of the request's body
+}

@@ -1,0 +1,180 @@
+package tidings
+
+import (
+	"maps"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// FormatSDJWTVC is the credential format as the API names it in answers;
+// requests may also say "sd-jwt". On the wire of OID4VCI it is "dc+sd-jwt".
+const FormatSDJWTVC = "sd-jwt-vc"
+
+// Template describes one type of credential of an organisation.
+type Template struct {
+	Key            int64
+	ID             string
+	OrganisationID int64
+	Name           string
+	Code           string // short type name, unique in its organisation
+	Description    string
+	Attributes     map[string]Attribute // by claim name
+	CreatedAt      time.Time            // milliseconds, UTC
+	UpdatedAt      time.Time
+	ArchivedAt     *time.Time
+}
+
+// AttributeType is the type of a claim's value.
+type AttributeType string
+
+// The attribute types.
+const (
+	AttributeString  AttributeType = "string"
+	AttributeNumber  AttributeType = "number"
+	AttributeBoolean AttributeType = "boolean"
+	AttributeDate    AttributeType = "date" // YYYY-MM-DD (RFC 3339 full-date)
+)
+
+// Attribute describes one claim of a template.
+type Attribute struct {
+	Type            AttributeType `json:"type"`
+	Name            string        `json:"name,omitempty"`
+	Description     string        `json:"description,omitempty"`
+	Required        bool          `json:"required"`
+	AlwaysDisclosed bool          `json:"alwaysDisclosed"` // the holder cannot withhold the claim
+}
+
+// NewTemplate is what a caller asks for.
+type NewTemplate struct {
+	Name, Code, Description, Format string
+	Attributes                      map[string]Attribute
+}
+
+// TemplateFilter narrows a list of templates; empty members do not.
+type TemplateFilter struct {
+	ID       string
+	Type     string // the full vct or the code
+	Format   string
+	Archived *bool
+	Search   string // part of the name
+}
+
+// Limits of a template and of the attributes of a credential.
+const (
+	MaxAttributes     = 100
+	MaxAttributeBytes = 8 << 10 // of one string value
+)
+
+var (
+	codePattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+	claimPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`)
+
+	// reservedClaims are set by the issuer (SD-JWT VC, section 3.2.2.2; RFC 9901, section 4).
+	reservedClaims = []string{"iss", "iat", "nbf", "exp", "cnf", "vct", "status", "_sd", "_sd_alg"}
+)
+
+// Check tells whether the template may be created.
+func (t NewTemplate) Check() error {
+	switch {
+	case strings.TrimSpace(t.Name) == "":
+		return Invalid("/name", "name is required.")
+	case utf8.RuneCountInString(t.Name) > 200:
+		return Invalid("/name", "name holds at most 200 characters.")
+	case t.Code == "":
+		return Invalid("/code", "code is required: the short name of the credential's type.")
+	case !codePattern.MatchString(t.Code):
+		return Invalid("/code", "code is 1 to 64 characters of A-Z a-z 0-9 _ . and -, the first a letter or digit.")
+	case utf8.RuneCountInString(t.Description) > 2000:
+		return Invalid("/description", "description holds at most 2,000 characters.")
+	case t.Format != "" && t.Format != "sd-jwt" && t.Format != FormatSDJWTVC:
+		return Invalid("/credentialFormat", "credentialFormat is \"sd-jwt\"; got %q.", t.Format)
+	case len(t.Attributes) == 0:
+		return Invalid("/attributes", "attributes is required: at least one attribute.")
+	case len(t.Attributes) > MaxAttributes:
+		return Invalid("/attributes", "A template holds at most %d attributes.", MaxAttributes)
+	}
+	for _, claim := range slices.Sorted(maps.Keys(t.Attributes)) {
+		if err := checkAttribute(claim, t.Attributes[claim]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkAttribute(claim string, a Attribute) error {
+	at := "/attributes/" + escapePointer(claim)
+	switch {
+	case !claimPattern.MatchString(claim):
+		return Invalid(at, "An attribute is named by 1 to 128 characters of A-Z a-z 0-9 _ . : / and -.")
+	case slices.Contains(reservedClaims, claim):
+		return Invalid(at, "%q is set by the issuer and cannot be an attribute.", claim)
+	case a.Type == "":
+		return Invalid(at+"/type", "type is required: string, number, boolean or date.")
+	case !slices.Contains([]AttributeType{AttributeString, AttributeNumber, AttributeBoolean, AttributeDate}, a.Type):
+		return Invalid(at+"/type", "type is string, number, boolean or date; got %q.", a.Type)
+	case utf8.RuneCountInString(a.Name) > 200:
+		return Invalid(at+"/name", "name holds at most 200 characters.")
+	case utf8.RuneCountInString(a.Description) > 2000:
+		return Invalid(at+"/description", "description holds at most 2,000 characters.")
+	}
+	return nil
+}
+
+// CheckClaims tells whether values can be issued under the template: every
+// required attribute there, none unknown, each of its type. Errors point below
+// at (such as "/attributes") and never repeat a value.
+func (t Template) CheckClaims(at string, values map[string]any) error {
+	for _, claim := range slices.Sorted(maps.Keys(t.Attributes)) {
+		if v, ok := values[claim]; t.Attributes[claim].Required && (!ok || v == nil) {
+			return Invalid(at+"/"+escapePointer(claim), "The template requires the attribute %q.", claim)
+		}
+	}
+	for _, claim := range slices.Sorted(maps.Keys(values)) {
+		a, ok := t.Attributes[claim]
+		if !ok {
+			return Invalid(at+"/"+escapePointer(claim), "The template has no attribute %q.", claim)
+		}
+		if !a.Type.accepts(values[claim]) {
+			return Invalid(at+"/"+escapePointer(claim), "The attribute %q must be %s.", claim, a.Type.article())
+		}
+	}
+	return nil
+}
+
+func (t AttributeType) accepts(v any) bool {
+	switch t {
+	case AttributeString:
+		s, ok := v.(string)
+		return ok && len(s) <= MaxAttributeBytes
+	case AttributeNumber:
+		f, ok := v.(float64)
+		return ok && !math.IsNaN(f) && !math.IsInf(f, 0)
+	case AttributeBoolean:
+		_, ok := v.(bool)
+		return ok
+	case AttributeDate:
+		s, ok := v.(string)
+		_, err := time.Parse(time.DateOnly, s)
+		return ok && err == nil
+	}
+	return false
+}
+
+func (t AttributeType) article() string {
+	switch t {
+	case AttributeString:
+		return "a string of at most 8 KiB"
+	case AttributeDate:
+		return "a date as YYYY-MM-DD"
+	}
+	return "a " + string(t)
+}
+
+// escapePointer writes a token of a JSON pointer (RFC 6901, section 3).
+func escapePointer(token string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(token)
+}
