@@ -63,3 +63,7 @@ type DeliveryFilter struct {
 	Status     DeliveryStatus
 	IssuanceID string
 }
+
+// HeldRetries is for how many retries of an event the later events of its
+// issuance wait at the same endpoint. After that they may overtake it.
+const HeldRetries = 2

@@ -1,0 +1,312 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidings"
+)
+
+// idempotencyLife is how long a key is remembered.
+const idempotencyLife = 24 * time.Hour
+
+// Publish accepts events of another issuer: all of them or none, in one
+// transaction with a delivery for every endpoint that wants them. Events whose
+// key was used before for the same event are given again, not made again.
+// Errors point to "/N/…", also where there is only one event.
+func (s *Store) Publish(ctx context.Context, org int64, events []tidings.NewEvent, idem *tidings.Idempotency) (out []tidings.Event, err error) {
+	err = s.w.submit(ctx, classPublish, org, len(events), func(t *tx) (err error) {
+		if idem == nil {
+			out, err = s.publish(t, org, events)
+			return err
+		}
+		made, err := t.idempotent(org, *idem, func() ([]int64, error) {
+			out, err = s.publish(t, org, events)
+			keys := make([]int64, len(out))
+			for i := range out {
+				keys[i], _ = s.ids.key(out[i].ID)
+			}
+			return keys, err
+		})
+		if made != nil {
+			out, err = s.eventsByKey(t, made)
+		}
+		return err
+	})
+	return out, err
+}
+
+func (s *Store) publish(t *tx, org int64, events []tidings.NewEvent) ([]tidings.Event, error) {
+	out := make([]tidings.Event, len(events))
+	for i, n := range events {
+		e, err := s.publishOne(t, org, n, "/"+strconv.Itoa(i))
+		if err != nil {
+			return nil, err
+		}
+		out[i] = e
+	}
+	return out, nil
+}
+
+func (s *Store) publishOne(t *tx, org int64, n tidings.NewEvent, at string) (e tidings.Event, err error) {
+	if err := s.refuseOwn(t, n, at); err != nil {
+		return e, err
+	}
+	if n.IdempotencyKey == "" {
+		return s.accept(t, org, n.Type, n.IssuanceID)
+	}
+	idem := tidings.Idempotency{Route: "event", Key: n.IdempotencyKey, Hash: sha256.Sum256([]byte(string(n.Type) + "\n" + n.IssuanceID))}
+	made, err := t.idempotent(org, idem, func() ([]int64, error) {
+		e, err = s.accept(t, org, n.Type, n.IssuanceID)
+		key, _ := s.ids.key(e.ID)
+		return []int64{key}, err
+	})
+	if c, ok := errors.AsType[*tidings.Error](err); ok && c.Kind == tidings.KindConflict {
+		return e, &tidings.Error{Kind: tidings.KindConflict, Pointer: at + "/idempotencyKey", Message: c.Message}
+	}
+	if err != nil || made == nil {
+		return e, err
+	}
+	before, err := s.eventsByKey(t, made)
+	if err != nil {
+		return e, err
+	}
+	return before[0], nil
+}
+
+// refuseOwn refuses an event of an issuance that this installation made itself:
+// those tell their own story.
+func (s *Store) refuseOwn(t *tx, n tidings.NewEvent, at string) error {
+	key, ours := s.ids.key(n.IssuanceID)
+	if !ours {
+		return nil
+	}
+	var one int
+	err := t.queryRow("SELECT 1 FROM issuance WHERE id = $1", []any{key}, &one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return &tidings.Error{Kind: tidings.KindConflict, Pointer: at + "/payload/openId4VcIssuanceId",
+		Message: "This issuance was made here: its events are written by what happens to it and cannot be published."}
+}
+
+// idempotent runs do unless the key was used before. Then it gives what was
+// made at that time, or a conflict where something else was asked for.
+func (t *tx) idempotent(org int64, idem tidings.Idempotency, do func() ([]int64, error)) (before []int64, err error) {
+	var hash []byte
+	var made string
+	err = t.queryRow("SELECT hash, made FROM idempotency WHERE organisation_id = $1 AND route = $2 AND key = $3 AND expires_at > $4",
+		[]any{org, idem.Route, idem.Key, t.now}, &hash, &made)
+	if err == nil {
+		if string(hash) != string(idem.Hash[:]) {
+			return nil, tidings.Conflict("This idempotency key was used before for another request.")
+		}
+		return splitKeys(made)
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return nil, err
+	}
+	keys, err := do()
+	if err != nil {
+		return nil, err
+	}
+	_, err = t.exec(`INSERT INTO idempotency (organisation_id, route, key, hash, made, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (organisation_id, route, key) DO UPDATE SET hash = excluded.hash, made = excluded.made, expires_at = excluded.expires_at`,
+		org, idem.Route, idem.Key, idem.Hash[:], joinKeys(keys), t.now+idempotencyLife.Milliseconds())
+	return nil, err
+}
+
+// fanEndpoint is what fan-out needs of an endpoint.
+type fanEndpoint struct {
+	key    int64
+	filter []tidings.EventType
+}
+
+// accept writes an event and a delivery of it for every endpoint of the
+// organisation that wants it.
+func (s *Store) accept(t *tx, org int64, typ tidings.EventType, issuanceID string) (tidings.Event, error) {
+	key := t.key()
+	e := tidings.Event{ID: s.ids.public(key), Type: typ, IssuanceID: issuanceID, CreatedAt: fromMillis(t.now)}
+	body, issuanceKey := e.Body(), issuanceKey(issuanceID)
+	endpoints, err := t.fanout(org)
+	if err != nil {
+		return e, err
+	}
+	fanout := 0
+	for _, p := range endpoints {
+		if !tidings.Matches(p.filter, typ) {
+			continue
+		}
+		fanout++
+		d := tidings.PendingDelivery{
+			Key: t.key(), EndpointKey: p.key, EventKey: key, IssuanceKey: issuanceKey, EventID: e.ID, EventType: typ,
+			Body: body, Due: e.CreatedAt, CreatedAt: e.CreatedAt,
+		}
+		if err := t.enqueue(d); err != nil {
+			return e, err
+		}
+	}
+	// position is the order of commit: with one writer, that of the keys.
+	_, err = t.exec(`INSERT INTO event (id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, key, org, key, issuanceKey, issuanceID, string(typ), body, fanout, t.now)
+	return e, err
+}
+
+// fanout gives the organisation's endpoints, read once per batch. Disabled ones
+// collect too.
+func (t *tx) fanout(org int64) ([]fanEndpoint, error) {
+	if found, ok := t.endpoints[org]; ok {
+		return found, nil
+	}
+	found := []fanEndpoint{}
+	err := t.query("SELECT id, filter_types FROM endpoint WHERE organisation_id = $1 AND deleted_at IS NULL ORDER BY id", []any{org},
+		func(r scanner) error {
+			var p fanEndpoint
+			var filter string
+			if err := r.Scan(&p.key, &filter); err != nil {
+				return err
+			}
+			p.filter = splitTypes(filter)
+			found = append(found, p)
+			return nil
+		})
+	t.endpoints[org] = found
+	return found, err
+}
+
+// enqueue puts a delivery into its lane. While an earlier event of the same
+// issuance waits for one of its first retries there, this one is due no sooner:
+// the key itself keeps the order.
+func (t *tx) enqueue(d tidings.PendingDelivery) error {
+	var held sql.NullInt64
+	err := t.queryRow("SELECT max(due) FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND attempt_count <= $3",
+		[]any{d.IssuanceKey, d.EndpointKey, tidings.HeldRetries}, &held)
+	if err != nil {
+		return err
+	}
+	if held.Int64 > d.Due.UnixMilli() {
+		d.Due = fromMillis(held.Int64)
+	}
+	_, err = t.exec(`INSERT INTO queue (endpoint_id, due, id, event_id, issuance_key, attempt_count, retry_of, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		d.EndpointKey, d.Due.UnixMilli(), d.Key, d.EventKey, d.IssuanceKey, d.AttemptCount, d.RetryOf, d.CreatedAt.UnixMilli())
+	if err != nil {
+		return err
+	}
+	t.count(d.EndpointKey, 1)
+	t.wake(tidings.Wake{EndpointKey: d.EndpointKey, Due: d.Due, Deliveries: []tidings.PendingDelivery{d}})
+	return nil
+}
+
+// issuanceKey is 63 bits of SHA-256 over the issuance's id. Where two ids meet,
+// their events wait for one another at the same endpoint, and nothing else.
+func issuanceKey(id string) int64 {
+	sum := sha256.Sum256([]byte(id))
+	return int64(binary.BigEndian.Uint64(sum[:8]) & math.MaxInt64)
+}
+
+const eventColumns = "e.id, e.type, e.issuance_id, e.created_at"
+
+func (s *Store) scanEvent(r scanner) (e tidings.Event, err error) {
+	var key, created int64
+	err = r.Scan(&key, &e.Type, &e.IssuanceID, &created)
+	e.ID, e.CreatedAt = s.ids.public(key), fromMillis(created)
+	return e, err
+}
+
+func (s *Store) eventsByKey(t *tx, keys []int64) ([]tidings.Event, error) {
+	out := make([]tidings.Event, len(keys))
+	for i, key := range keys {
+		err := t.query("SELECT "+eventColumns+" FROM event e WHERE e.id = $1", []any{key}, func(r scanner) (err error) {
+			out[i], err = s.scanEvent(r)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if out[i].ID == "" { // deleted since by retention; what is known of it is its id
+			out[i].ID = s.ids.public(key)
+		}
+	}
+	return out, nil
+}
+
+// Event finds an event of the organisation.
+func (s *Store) Event(ctx context.Context, org int64, id string) (tidings.Event, error) {
+	key, ok := s.ids.key(id)
+	if !ok {
+		return tidings.Event{}, tidings.NotFound("event", id)
+	}
+	e, err := s.scanEvent(s.reads.QueryRowContext(ctx, bind("SELECT "+eventColumns+" FROM event e WHERE e.id = $1 AND e.organisation_id = $2"), key, org))
+	return e, notFound(err, "event", id)
+}
+
+// Events lists the organisation's events in the order of their commits, oldest
+// first.
+func (s *Store) Events(ctx context.Context, org int64, f tidings.EventFilter, p tidings.Page) (tidings.List[tidings.Event], error) {
+	q := listQuery{table: "event e", columns: eventColumns, order: "e.position"}
+	q.add("e.organisation_id = $", org)
+	if f.IssuanceID != "" {
+		q.order = "e.id"
+		q.add("e.issuance_key = $", issuanceKey(f.IssuanceID))
+		q.add("e.issuance_id = $", f.IssuanceID)
+	}
+	if f.Type != "" {
+		q.add("e.type = $", string(f.Type.Canonical()))
+	}
+	return list(ctx, s, q, p, func(id string) (int64, error) { return s.eventPosition(ctx, org, id) }, s.scanEvent)
+}
+
+func (s *Store) eventPosition(ctx context.Context, org int64, id string) (position int64, err error) {
+	key, ok := s.ids.key(id)
+	if !ok {
+		return 0, tidings.NotFound("event", id)
+	}
+	err = s.queryRow(ctx, "SELECT position FROM event WHERE id = $1 AND organisation_id = $2", []any{key, org}, &position)
+	return position, notFound(err, "event", id)
+}
+
+func splitTypes(text string) []tidings.EventType {
+	var out []tidings.EventType
+	for name := range strings.FieldsSeq(text) {
+		out = append(out, tidings.EventType(name))
+	}
+	return out
+}
+
+func joinTypes(types []tidings.EventType) string {
+	names := make([]string, len(types))
+	for i, t := range types {
+		names[i] = string(t)
+	}
+	return strings.Join(names, " ")
+}
+
+func joinKeys(keys []int64) string {
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = strconv.FormatInt(k, 10)
+	}
+	return strings.Join(names, " ")
+}
+
+func splitKeys(text string) (out []int64, err error) {
+	for name := range strings.FieldsSeq(text) {
+		k, err := strconv.ParseInt(name, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, k)
+	}
+	return out, nil
+}

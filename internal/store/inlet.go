@@ -1,0 +1,148 @@
+package store
+
+import (
+	"sync"
+	"time"
+
+	"tidings"
+)
+
+// class orders what waits for the writer: results first, so that finished work
+// leaves the queue; then transitions, behind which a wallet waits; then
+// publishes, which can be asked to come back later.
+type class int
+
+const (
+	classResult class = iota
+	classTransition
+	classPublish
+	classes
+)
+
+const (
+	// publishLimit is how many events may wait for the writer. One organisation
+	// may fill half of it, so that its flood leaves room for the others.
+	publishLimit = 8192
+	// transitionPatience is how long a transition waits for the writer before
+	// its caller is told to come back.
+	transitionPatience = 5 * time.Second
+)
+
+// item is one write. do is pure but for its transaction: it may run twice.
+type item struct {
+	class        class
+	organisation int64
+	rows         int
+	do           func(*tx) error
+	err          error
+	done         chan struct{}
+	taken        bool // guarded by inlets.mu
+}
+
+// inlets are the three queues before the writer.
+type inlets struct {
+	mu       sync.Mutex
+	ready    chan struct{} // holds a token while something waits or the inlets are closed
+	queues   [classes][]*item
+	waiting  int           // rows of publishes
+	waitingO map[int64]int // the same per organisation
+	closed   bool
+}
+
+func newInlets() *inlets {
+	return &inlets{ready: make(chan struct{}, 1), waitingO: map[int64]int{}}
+}
+
+// push queues an item, or says why not.
+func (in *inlets) push(it *item) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return tidings.Unavailable(time.Second, nil, "The server is stopping.")
+	}
+	if it.class == classPublish {
+		full := in.waiting+it.rows > publishLimit
+		if full || in.waitingO[it.organisation]+it.rows > publishLimit/2 {
+			return tidings.Unavailable(time.Second, nil, "Too many events are waiting to be stored; try again.")
+		}
+		in.waiting += it.rows
+		in.waitingO[it.organisation] += it.rows
+	}
+	in.queues[it.class] = append(in.queues[it.class], it)
+	in.signal()
+	return nil
+}
+
+// withdraw takes an item back, unless the writer has it already.
+func (in *inlets) withdraw(it *item) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if it.taken {
+		return false
+	}
+	q := in.queues[it.class]
+	for i := range q {
+		if q[i] == it {
+			in.queues[it.class] = append(q[:i:i], q[i+1:]...)
+			in.forget(it)
+			return true
+		}
+	}
+	return false
+}
+
+// drain takes what waits, in order of class, up to a number of rows; at least
+// one item if there is any. open is false once nothing will come any more.
+func (in *inlets) drain(maxRows int) (items []*item, open bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	rows := 0
+	for c := range in.queues {
+		n := 0
+		for _, it := range in.queues[c] {
+			if rows > 0 && rows+it.rows > maxRows {
+				break
+			}
+			it.taken = true
+			in.forget(it)
+			rows += it.rows
+			n++
+		}
+		items = append(items, in.queues[c][:n]...)
+		clear(in.queues[c][:n])
+		in.queues[c] = in.queues[c][n:]
+		if len(in.queues[c]) > 0 {
+			in.signal()
+			return items, true
+		}
+		in.queues[c] = nil
+	}
+	if in.closed {
+		in.signal()
+	}
+	return items, !in.closed
+}
+
+func (in *inlets) close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = true
+	in.signal()
+}
+
+func (in *inlets) forget(it *item) {
+	if it.class != classPublish {
+		return
+	}
+	in.waiting -= it.rows
+	if in.waitingO[it.organisation] -= it.rows; in.waitingO[it.organisation] == 0 {
+		delete(in.waitingO, it.organisation)
+	}
+}
+
+func (in *inlets) signal() {
+	select {
+	case in.ready <- struct{}{}:
+	default:
+	}
+}

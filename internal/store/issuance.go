@@ -1,0 +1,299 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"tidings"
+)
+
+// CreateIssuance makes an offer: the issuance, its credentials, the event
+// "offered" and a delivery of it for each endpoint that wants it.
+func (s *Store) CreateIssuance(ctx context.Context, org tidings.Organisation, n tidings.NewIssuance) (out tidings.Issuance, err error) {
+	claims := make([]string, len(n.Credentials))
+	for k, c := range n.Credentials {
+		text, err := json.Marshal(c.Claims)
+		if err != nil {
+			return out, fmt.Errorf("encoding claims: %w", err)
+		}
+		claims[k] = string(text)
+	}
+	err = s.w.submit(ctx, classTransition, org.Key, 3+len(claims), func(t *tx) error {
+		key, now := t.key(), fromMillis(t.now)
+		i := tidings.Issuance{Key: key, ID: s.ids.public(key), Organisation: org, State: tidings.StateOffered,
+			CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(n.Life), Deadline: now.Add(n.Life)}
+		_, err := t.exec(`INSERT INTO issuance (id, organisation_id, state, deadline, expires_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6)`,
+			key, org.Key, string(i.State), i.Deadline.UnixMilli(), i.ExpiresAt.UnixMilli(), t.now)
+		if err != nil {
+			return err
+		}
+		for k, c := range n.Credentials {
+			credential := t.key()
+			_, err := t.exec("INSERT INTO credential (id, issuance_id, template_id, status, claims) VALUES ($1, $2, $3, $4, $5)",
+				credential, key, c.Template.Key, string(tidings.CredentialOffered), claims[k])
+			if err != nil {
+				return err
+			}
+			i.Credentials = append(i.Credentials, tidings.Credential{Key: credential, ID: s.ids.public(credential),
+				TemplateID: c.Template.ID, Status: tidings.CredentialOffered, Claims: c.Claims})
+		}
+		out = i
+		_, err = s.accept(t, org.Key, tidings.IssuanceOffered, i.ID)
+		return err
+	})
+	return out, err
+}
+
+// Transition applies a step to an issuance: the new state and the events that
+// tell of it, in one transaction. A refused step gives a [tidings.Refusal] and
+// the issuance as it is.
+func (s *Store) Transition(ctx context.Context, org int64, id string, step tidings.Step) (out tidings.Issuance, err error) {
+	key, ok := s.ids.key(id)
+	if !ok {
+		return out, tidings.NotFound("issuance", id)
+	}
+	var refusal error
+	err = s.w.submit(ctx, classTransition, org, 4, func(t *tx) (err error) {
+		out, refusal, err = s.transition(t, org, key, step)
+		return err
+	})
+	if err != nil {
+		return out, notFound(err, "issuance", id)
+	}
+	return out, refusal
+}
+
+func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidings.Issuance, refusal, err error) {
+	before, err := s.readIssuance(t.query, org, key)
+	if err != nil {
+		return before, nil, err
+	}
+	next, events, refusal := before.Apply(step, fromMillis(t.now))
+	if deliver, ok := step.(tidings.Deliver); ok && refusal == nil {
+		spent, err := t.spend(deliver.Nonce)
+		if err != nil {
+			return next, nil, err
+		}
+		if !spent {
+			// The proof was used before: only what time alone did counts.
+			next, events, _ = before.Apply(tidings.Tick{}, fromMillis(t.now))
+			refusal = tidings.RefusedNonceUsed
+		}
+	}
+	if err := t.writeIssuance(before, next); err != nil {
+		return next, nil, err
+	}
+	if notify, ok := step.(tidings.Notify); ok && refusal == nil {
+		if err := s.keepNotification(t, notify); err != nil {
+			return next, nil, err
+		}
+	}
+	for _, typ := range events {
+		if _, err := s.accept(t, before.Organisation.Key, typ, before.ID); err != nil {
+			return next, nil, err
+		}
+	}
+	return next, refusal, nil
+}
+
+// spend marks a nonce as used, and tells whether this is its first use.
+func (t *tx) spend(n tidings.UsedNonce) (bool, error) {
+	added, err := t.exec("INSERT INTO nonce (hash, expires_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING", n.Hash[:], n.ExpiresAt.UnixMilli())
+	return added == 1, err
+}
+
+func (s *Store) keepNotification(t *tx, n tidings.Notify) error {
+	credential, _ := s.ids.key(n.CredentialID)
+	_, err := t.exec("INSERT INTO notification (credential_id, event, description, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+		credential, string(n.Event), n.Description, t.now)
+	return err
+}
+
+// writeIssuance writes what a step changed, if the state is still that from
+// which the step set out.
+func (t *tx) writeIssuance(before, next tidings.Issuance) error {
+	for k := range next.Credentials {
+		if c := next.Credentials[k]; c.Status != before.Credentials[k].Status || c.Accepted != before.Credentials[k].Accepted {
+			if _, err := t.exec("UPDATE credential SET status = $1, accepted = $2 WHERE id = $3", string(c.Status), c.Accepted, c.Key); err != nil {
+				return err
+			}
+		}
+	}
+	if next.State == before.State && next.UpdatedAt.Equal(before.UpdatedAt) && next.RetrievedAt == before.RetrievedAt {
+		return nil
+	}
+	var failure tidings.IssuanceError
+	if next.Error != nil {
+		failure = *next.Error
+	}
+	var retrieved time.Time
+	if next.RetrievedAt != nil {
+		retrieved = *next.RetrievedAt
+	}
+	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7
+		WHERE id = $8 AND state = $9`,
+		string(next.State), null(next.Deadline), null(retrieved), string(next.AcceptedBy), failure.Code, failure.Message, next.UpdatedAt.UnixMilli(),
+		next.Key, string(before.State))
+	if err == nil && changed != 1 {
+		err = fmt.Errorf("issuance %d left the state %s while a step was applied", next.Key, before.State)
+	}
+	return err
+}
+
+// SweepDeadlines applies deadlines that have passed, up to limit of them, and
+// tells how many it found and when the next one passes (zero: none is set).
+func (s *Store) SweepDeadlines(ctx context.Context, limit int) (swept int, next time.Time, err error) {
+	due, next, err := s.dueIssuances(ctx, limit)
+	if err != nil || len(due) == 0 {
+		return 0, next, err
+	}
+	writes := make([]func(*tx) error, len(due))
+	for i, d := range due {
+		writes[i] = func(t *tx) error {
+			_, _, err := s.transition(t, d.organisation, d.key, tidings.Tick{})
+			return err
+		}
+	}
+	return len(due), next, errors.Join(s.w.submitAll(classTransition, 3, writes)...)
+}
+
+type dueIssuance struct{ key, organisation int64 }
+
+func (s *Store) dueIssuances(ctx context.Context, limit int) (due []dueIssuance, next time.Time, err error) {
+	now := s.now().UnixMilli()
+	err = s.query(ctx, "SELECT id, organisation_id, deadline FROM issuance WHERE deadline IS NOT NULL ORDER BY deadline LIMIT $1", []any{limit},
+		func(r scanner) error {
+			var d dueIssuance
+			var deadline int64
+			if err := r.Scan(&d.key, &d.organisation, &deadline); err != nil {
+				return err
+			}
+			if deadline <= now {
+				due = append(due, d)
+			} else if next.IsZero() {
+				next = fromMillis(deadline)
+			}
+			return nil
+		})
+	return due, next, err
+}
+
+const (
+	issuanceTable   = "issuance i JOIN organisation o ON o.id = i.organisation_id"
+	issuanceColumns = `i.id, i.state, i.deadline, i.expires_at, i.retrieved_at, i.accepted_by, i.error_code, i.error_message, i.created_at, i.updated_at,
+		o.id, o.slug, o.created_at`
+)
+
+func (s *Store) scanIssuance(r scanner) (i tidings.Issuance, err error) {
+	var deadline, retrieved nullable
+	var expires, created, updated, orgCreated int64
+	var failure tidings.IssuanceError
+	err = r.Scan(&i.Key, &i.State, &deadline, &expires, &retrieved, &i.AcceptedBy, &failure.Code, &failure.Message, &created, &updated,
+		&i.Organisation.Key, &i.Organisation.Slug, &orgCreated)
+	i.ID, i.Deadline, i.ExpiresAt, i.RetrievedAt = s.ids.public(i.Key), deadline.time(), fromMillis(expires), retrieved.pointer()
+	i.CreatedAt, i.UpdatedAt, i.Organisation.CreatedAt = fromMillis(created), fromMillis(updated), fromMillis(orgCreated)
+	if failure.Code != "" {
+		i.Error = &failure
+	}
+	return i, err
+}
+
+// querier reads rows, inside the writer's transaction or beside it.
+type querier func(query string, args []any, scan func(scanner) error) error
+
+// readIssuance reads one issuance with its credentials.
+func (s *Store) readIssuance(query querier, org, key int64) (i tidings.Issuance, err error) {
+	found := false
+	err = query("SELECT "+issuanceColumns+" FROM "+issuanceTable+" WHERE i.id = $1 AND i.organisation_id = $2", []any{key, org}, func(r scanner) (err error) {
+		found = true
+		i, err = s.scanIssuance(r)
+		return err
+	})
+	if err == nil && !found {
+		err = sql.ErrNoRows
+	}
+	if err != nil {
+		return i, err
+	}
+	return i, s.readCredentials(query, &i)
+}
+
+func (s *Store) readCredentials(query querier, i *tidings.Issuance) error {
+	return query("SELECT id, template_id, status, accepted, claims FROM credential WHERE issuance_id = $1 ORDER BY id", []any{i.Key}, func(r scanner) error {
+		var c tidings.Credential
+		var template int64
+		var claims string
+		if err := r.Scan(&c.Key, &template, &c.Status, &c.Accepted, &claims); err != nil {
+			return err
+		}
+		c.ID, c.TemplateID = s.ids.public(c.Key), s.ids.public(template)
+		i.Credentials = append(i.Credentials, c)
+		return json.Unmarshal([]byte(claims), &i.Credentials[len(i.Credentials)-1].Claims)
+	})
+}
+
+func (s *Store) reader(ctx context.Context) querier {
+	return func(query string, args []any, scan func(scanner) error) error { return s.query(ctx, query, args, scan) }
+}
+
+// Issuance finds an issuance of the organisation, with its claims.
+func (s *Store) Issuance(ctx context.Context, org int64, id string) (tidings.Issuance, error) {
+	key, ok := s.ids.key(id)
+	if !ok {
+		return tidings.Issuance{}, tidings.NotFound("issuance", id)
+	}
+	i, err := s.readIssuance(s.reader(ctx), org, key)
+	return i, notFound(err, "issuance", id)
+}
+
+// Issuances lists the organisation's issuances, newest first.
+func (s *Store) Issuances(ctx context.Context, org int64, f tidings.IssuanceFilter, p tidings.Page) (tidings.List[tidings.Issuance], error) {
+	q := listQuery{table: issuanceTable, columns: issuanceColumns, order: "i.id", newest: true}
+	q.add("i.organisation_id = $", org)
+	if f.ID != "" {
+		key, ok := s.ids.key(f.ID)
+		if !ok {
+			return tidings.List[tidings.Issuance]{}, nil
+		}
+		q.add("i.id = $", key)
+	}
+	if f.Status != "" {
+		states := statesOf(f.Status)
+		if states == "" {
+			return tidings.List[tidings.Issuance]{}, nil
+		}
+		q.where = append(q.where, states)
+	}
+	if f.TemplateID != "" {
+		template, ok := s.ids.key(f.TemplateID)
+		if !ok {
+			return tidings.List[tidings.Issuance]{}, nil
+		}
+		q.add("i.id IN (SELECT issuance_id FROM credential WHERE template_id = $)", template)
+	}
+	out, err := list(ctx, s, q, p, s.byKey("issuance"), s.scanIssuance)
+	for k := range out.Items {
+		if err == nil {
+			err = s.readCredentials(s.reader(ctx), &out.Items[k])
+		}
+	}
+	return out, err
+}
+
+// statesOf gives the condition for a status as the API shows it.
+func statesOf(status string) string {
+	const issued = "EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.status = 'issued')"
+	switch status {
+	case "offered":
+		return "(i.state IN ('offered', 'delivered') OR i.state = 'redeemed' AND NOT " + issued + ")"
+	case "partiallyIssued":
+		return "(i.state = 'redeemed' AND " + issued + ")"
+	case "completed", "failed", "expired":
+		return "i.state = '" + status + "'"
+	}
+	return ""
+}

@@ -1,0 +1,185 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"tidings"
+)
+
+// BusyLanes gives the lanes that have pending deliveries: what a start begins
+// with. It does not look at the deliveries, so its cost is that of the lanes.
+func (s *Store) BusyLanes(ctx context.Context) ([]int64, error) {
+	return s.keysOf(ctx, "SELECT endpoint_id FROM lane WHERE backlog > 0")
+}
+
+// Lane reads what is needed to send to an endpoint. A deleted or unknown one
+// gives a lane that is not enabled.
+func (s *Store) Lane(ctx context.Context, endpoint int64) (tidings.Lane, error) {
+	lane := tidings.Lane{EndpointKey: endpoint}
+	var status string
+	var first, last, spaced, paused, deleted nullable
+	err := s.queryRow(ctx, `SELECT p.organisation_id, p.url, p.status, p.deleted_at,
+		l.failures, l.first_failure_at, l.last_failure_at, l.spaced_failures, l.spaced_at, l.paused_until
+		FROM endpoint p JOIN lane l ON l.endpoint_id = p.id WHERE p.id = $1`, []any{endpoint},
+		&lane.OrganisationID, &lane.URL, &status, &deleted,
+		&lane.Health.Failures, &first, &last, &lane.Health.SpacedFailures, &spaced, &paused)
+	if errors.Is(err, sql.ErrNoRows) {
+		return lane, nil
+	}
+	if err != nil {
+		return lane, err
+	}
+	lane.Enabled = status == string(tidings.EndpointEnabled) && !deleted.Valid
+	h := &lane.Health
+	h.FirstFailureAt, h.LastFailureAt, h.SpacedAt, h.PausedUntil = first.time(), last.time(), spaced.time(), paused.time()
+	secrets, err := s.signingSecrets(ctx, endpoint)
+	for _, secret := range secrets {
+		lane.Secrets = append(lane.Secrets, secret.Secret)
+	}
+	return lane, err
+}
+
+const (
+	pendingTable   = "queue q CROSS JOIN event e ON e.id = q.event_id"
+	pendingColumns = `q.id, q.endpoint_id, q.event_id, q.issuance_key, e.type, e.body, q.attempt_count, q.due, q.created_at, q.retry_of`
+)
+
+func (s *Store) scanPending(r scanner) (d tidings.PendingDelivery, err error) {
+	var due, created int64
+	err = r.Scan(&d.Key, &d.EndpointKey, &d.EventKey, &d.IssuanceKey, &d.EventType, &d.Body, &d.AttemptCount, &due, &created, &d.RetryOf)
+	d.EventID, d.Due, d.CreatedAt = s.ids.public(d.EventKey), fromMillis(due), fromMillis(created)
+	return d, err
+}
+
+// Pending reads the next deliveries of a lane behind a position, in order of
+// due time.
+func (s *Store) Pending(ctx context.Context, endpoint int64, after tidings.QueuePosition, limit int) (out []tidings.PendingDelivery, err error) {
+	err = s.query(ctx, "SELECT "+pendingColumns+" FROM "+pendingTable+
+		" WHERE q.endpoint_id = $1 AND (q.due, q.id) > ($2, $3) ORDER BY q.due, q.id LIMIT $4",
+		[]any{endpoint, after.Due.UnixMilli(), after.Key, limit}, func(r scanner) error {
+			d, err := s.scanPending(r)
+			out = append(out, d)
+			return err
+		})
+	return out, err
+}
+
+// OldestPending reads the delivery that has waited longest in a lane.
+func (s *Store) OldestPending(ctx context.Context, endpoint int64) (tidings.PendingDelivery, error) {
+	d, err := s.scanPending(s.reads.QueryRowContext(ctx, bind("SELECT "+pendingColumns+" FROM "+pendingTable+
+		" WHERE q.endpoint_id = $1 ORDER BY q.id LIMIT 1"), endpoint))
+	return d, notFound(err, "pending delivery", "")
+}
+
+// Record makes the results of attempts durable. Each is an item of its own, so
+// that one that fails harms no other; the errors stand in the order of the
+// results. A delivery that is no longer pending is left as it is.
+func (s *Store) Record(results []tidings.AttemptResult) []error {
+	writes := make([]func(*tx) error, len(results))
+	for i := range results {
+		writes[i] = func(t *tx) error { return t.record(&results[i]) }
+	}
+	return s.w.submitAll(classResult, 3, writes)
+}
+
+func (t *tx) record(r *tidings.AttemptResult) error {
+	d := &r.Delivery
+	var organisation, due int64
+	err := t.queryRow("SELECT l.organisation_id, q.due FROM queue q CROSS JOIN lane l ON l.endpoint_id = q.endpoint_id WHERE q.endpoint_id = $1 AND q.id = $2",
+		[]any{d.EndpointKey, d.Key}, &organisation, &due)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil // canceled meanwhile, with its endpoint
+	}
+	if err != nil {
+		return err
+	}
+	if r.Status == tidings.DeliveryPending {
+		err = t.reschedule(r, due)
+	} else {
+		err = t.end(r, organisation, due)
+	}
+	if err != nil {
+		return err
+	}
+	if err := t.attempt(r); err != nil {
+		return err
+	}
+	return t.health(r)
+}
+
+// end moves a delivery from the queue to the history.
+func (t *tx) end(r *tidings.AttemptResult, organisation, due int64) error {
+	d := &r.Delivery
+	if _, err := t.exec("DELETE FROM queue WHERE endpoint_id = $1 AND due = $2 AND id = $3", d.EndpointKey, due, d.Key); err != nil {
+		return err
+	}
+	t.count(d.EndpointKey, -1)
+	_, err := t.exec(`INSERT INTO delivery (id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		d.Key, organisation, d.EndpointKey, d.EventKey, string(r.Status), string(r.Reason), r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now)
+	return err
+}
+
+// reschedule makes a delivery due later, and with it the later events of its
+// issuance where they wait for it.
+func (t *tx) reschedule(r *tidings.AttemptResult, due int64) error {
+	d, next := &r.Delivery, r.Due.UnixMilli()
+	_, err := t.exec("UPDATE queue SET due = $1, attempt_count = $2 WHERE endpoint_id = $3 AND due = $4 AND id = $5",
+		next, r.Attempt.Number, d.EndpointKey, due, d.Key)
+	if err != nil {
+		return err
+	}
+	if r.Hold {
+		_, err = t.exec("UPDATE queue SET due = $1 WHERE issuance_key = $2 AND endpoint_id = $3 AND id > $4 AND due < $1",
+			next, d.IssuanceKey, d.EndpointKey, d.Key)
+	}
+	t.wake(tidings.Wake{EndpointKey: d.EndpointKey, Due: r.Due})
+	return err
+}
+
+func (t *tx) attempt(r *tidings.AttemptResult) error {
+	a := &r.Attempt
+	_, err := t.exec(`INSERT INTO attempt (delivery_id, number, started_at, duration_us, status_code, error_code, error, response_excerpt)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		r.Delivery.Key, a.Number, a.StartedAt.UnixMilli(), a.Duration.Microseconds(), a.StatusCode, a.ErrorCode, a.Error, a.ResponseExcerpt)
+	return err
+}
+
+// health writes the endpoint's failure clock where it changed, and disables the
+// endpoint where that is what the clock came to.
+func (t *tx) health(r *tidings.AttemptResult) error {
+	endpoint := r.Delivery.EndpointKey
+	if h := r.Health; h != nil {
+		_, err := t.exec(`UPDATE lane SET failures = $1, first_failure_at = $2, last_failure_at = $3, spaced_failures = $4, spaced_at = $5, paused_until = $6
+			WHERE endpoint_id = $7`,
+			h.Failures, null(h.FirstFailureAt), null(h.LastFailureAt), h.SpacedFailures, null(h.SpacedAt), null(h.PausedUntil), endpoint)
+		if err != nil {
+			return err
+		}
+	}
+	if r.Disable == "" {
+		return nil
+	}
+	_, err := t.exec("UPDATE endpoint SET status = $1, disabled_reason = $2, disabled_at = $3, updated_at = $3 WHERE id = $4 AND status = $5 AND deleted_at IS NULL",
+		string(tidings.EndpointDisabled), string(r.Disable), t.now, endpoint, string(tidings.EndpointEnabled))
+	t.wake(tidings.Wake{EndpointKey: endpoint, Due: fromMillis(t.now), Changed: true})
+	return err
+}
+
+// Prune deletes what has run out and nobody will ask for: spent nonces and
+// idempotency keys. It tells how many rows went.
+func (s *Store) Prune(ctx context.Context, limit int) (pruned int64, err error) {
+	err = s.w.submit(ctx, classTransition, 0, limit, func(t *tx) error {
+		n, err := t.exec("DELETE FROM nonce WHERE hash IN (SELECT hash FROM nonce WHERE expires_at <= $1 LIMIT $2)", t.now, limit)
+		if err != nil {
+			return err
+		}
+		m, err := t.exec(`DELETE FROM idempotency WHERE (organisation_id, route, key) IN
+			(SELECT organisation_id, route, key FROM idempotency WHERE expires_at <= $1 LIMIT $2)`, t.now, limit)
+		pruned = n + m
+		return err
+	})
+	return pruned, err
+}

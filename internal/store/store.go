@@ -1,0 +1,182 @@
+// Package store keeps everything durable. Every exported write is one
+// transaction; what must become known after a commit is told by wakes.
+//
+// The embedded database is SQLite in WAL mode with synchronous=FULL: when a
+// write returns, it is on disk. One goroutine, the writer, makes all writes
+// and commits them in groups (see writer.go); reads run beside it.
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+	_ "modernc.org/sqlite" // the driver "sqlite": SQLite in pure Go, so that one static binary carries it
+
+	"tidings"
+)
+
+// Options says which store to open and how.
+type Options struct {
+	Dir    string           // the data folder; made with mode 0700 where it is missing
+	Shared bool             // do not take the folder for this process alone: for commands beside a running server
+	Now    func() time.Time // the clock; default time.Now
+	Log    *slog.Logger     // default slog.Default()
+
+	// MaxEndpoints is how many endpoints an organisation may have; default
+	// tidings.MaxEndpoints.
+	MaxEndpoints int
+
+	// OnWake is called after each commit that gave lanes something to do. It
+	// must not block and must not write to the store.
+	OnWake func([]tidings.Wake)
+	// OnFatal is called when the disk no longer keeps what it was told to keep
+	// (a failed fsync): the process must end, as nothing known of the files is
+	// certain any more. Default: panic.
+	OnFatal func(error)
+}
+
+// Store is an open store.
+type Store struct {
+	dir   string
+	lock  *flock.Flock
+	now   func() time.Time
+	ids   ids
+	reads *sql.DB
+	w     *writer
+
+	maxEndpoints int
+}
+
+// minSQLite is the first version without the WAL-reset bug, which could lose
+// commits.
+const minSQLite = "3.51.3"
+
+// Open opens the store in a folder, makes it where there is none, and brings
+// its schema up to date.
+func Open(ctx context.Context, o Options) (_ *Store, err error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	s := &Store{dir: o.Dir, now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints)}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if !o.Shared {
+		if s.lock, err = lockFolder(o.Dir); err != nil {
+			return nil, err
+		}
+	}
+	file := filepath.Join(o.Dir, "tidings.db")
+	if err := touch(file); err != nil {
+		return nil, fmt.Errorf("making the database file: %w", err)
+	}
+	writes, err := sql.Open("sqlite", dsn(file, false))
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	if err := migrate(ctx, writes, o.Shared); err != nil {
+		return nil, errors.Join(err, writes.Close())
+	}
+	if s.reads, err = sql.Open("sqlite", dsn(file, true)); err != nil {
+		return nil, errors.Join(err, writes.Close())
+	}
+	s.reads.SetMaxOpenConns(8)
+	s.reads.SetMaxIdleConns(8)
+	if s.w, err = newWriter(ctx, writes, o); err != nil {
+		return nil, errors.Join(err, writes.Close())
+	}
+	idKey, err := s.Secret(ctx, "id-key", func() ([]byte, error) { return randomBytes(16), nil })
+	if err != nil {
+		return nil, err
+	}
+	s.ids, err = newIDs(idKey)
+	return s, err
+}
+
+// Close ends the writer after what it holds is committed, and gives the folder
+// free.
+func (s *Store) Close() error {
+	var errs []error
+	if s.w != nil {
+		errs = append(errs, s.w.close())
+	}
+	if s.reads != nil {
+		errs = append(errs, s.reads.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// Ready tells whether the store answers reads and takes writes.
+func (s *Store) Ready(ctx context.Context) error {
+	if err := s.w.trouble(); err != nil {
+		return err
+	}
+	var one int
+	return s.reads.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+}
+
+// ErrLocked says that another process serves this data folder.
+var ErrLocked = errors.New("the data folder is in use")
+
+func lockFolder(dir string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(dir, "serve.lock"), flock.SetPermissions(0o600))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking the data folder: %w", err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("%w: another tidings process already serves %s; one folder takes one server, so stop that one or choose another folder with --data", ErrLocked, dir)
+	}
+	return lock, nil
+}
+
+// touch makes the database file with mode 0600; SQLite gives the same mode to
+// the files that it lays beside it.
+func touch(file string) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func dsn(file string, readOnly bool) string {
+	q := url.Values{}
+	pragmas := []string{
+		"busy_timeout(5000)",
+		"auto_vacuum(incremental)", // before the first table, or it never works
+		"journal_mode(wal)",
+		"synchronous(full)",
+		"foreign_keys(off)", // the writer keeps them; checking costs a look-up per row
+		"cache_size(-16384)",
+		"temp_store(memory)",
+		"journal_size_limit(67108864)",
+	}
+	if readOnly {
+		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-4096)", "temp_store(memory)"}
+	}
+	for _, p := range pragmas {
+		q.Add("_pragma", p)
+	}
+	return (&url.URL{Scheme: "file", Opaque: url.PathEscape(file), RawQuery: q.Encode()}).String()
+}

@@ -1,0 +1,236 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tidings"
+	"tidings/internal/store"
+)
+
+// opened is a store in a folder of its own, with one organisation.
+type opened struct {
+	*store.Store
+	org   tidings.Organisation
+	clock *clock
+	mu    sync.Mutex
+	wakes []tidings.Wake
+}
+
+// clock is a clock that a test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func open(t *testing.T, dir string) *opened {
+	t.Helper()
+	o := &opened{clock: newClock()}
+	var err error
+	o.Store, err = store.Open(t.Context(), store.Options{Dir: dir, Now: o.clock.Now, OnWake: func(w []tidings.Wake) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.wakes = append(o.wakes, w...)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.Store.Close() })
+	o.org = organisation(t, o.Store, "default")
+	return o
+}
+
+func organisation(t *testing.T, s *store.Store, slug string) tidings.Organisation {
+	t.Helper()
+	_, err := s.CreateClient(t.Context(), slug, tidings.Client{ID: "client-" + slug, Scopes: tidings.AllScopes})
+	if err != nil && tidings.KindOf(err) != tidings.KindConflict {
+		t.Fatal(err)
+	}
+	org, err := s.OrganisationBySlug(t.Context(), slug)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return org
+}
+
+func (o *opened) endpoint(t *testing.T, id string, types ...tidings.EventType) tidings.Endpoint {
+	t.Helper()
+	e, err := o.CreateEndpoint(t.Context(), o.org.Key, tidings.NewEndpoint{ID: id, URL: "https://receiver.example/" + id, FilterTypes: types})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func (o *opened) publish(t *testing.T, typ tidings.EventType, issuance string) tidings.Event {
+	t.Helper()
+	out, err := o.Publish(t.Context(), o.org.Key, []tidings.NewEvent{{Type: typ, IssuanceID: issuance}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out[0]
+}
+
+func (o *opened) pending(t *testing.T, e tidings.Endpoint) []tidings.PendingDelivery {
+	t.Helper()
+	out, err := o.Pending(t.Context(), e.Key, tidings.QueuePosition{}, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (o *opened) record(t *testing.T, results ...tidings.AttemptResult) {
+	t.Helper()
+	if err := errors.Join(o.Record(results)...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// result is an attempt of d that came to status.
+func result(d tidings.PendingDelivery, status tidings.DeliveryStatus, due time.Time) tidings.AttemptResult {
+	n := d.AttemptCount + 1
+	return tidings.AttemptResult{Delivery: d, Status: status, Due: due, Hold: n <= tidings.HeldRetries,
+		Attempt: tidings.Attempt{Number: n, StartedAt: d.Due, Duration: time.Millisecond, StatusCode: 500}}
+}
+
+func TestPublishMakesADeliveryPerMatchingEndpoint(t *testing.T) {
+	o := open(t, t.TempDir())
+	all := o.endpoint(t, "all")
+	completed := o.endpoint(t, "completed", tidings.IssuanceCompleted)
+	offered := o.publish(t, tidings.IssuanceOffered, "a")
+	done := o.publish(t, tidings.IssuanceCompleted, "a")
+
+	if got := eventIDs(o.pending(t, all)); got != offered.ID+" "+done.ID {
+		t.Errorf("the endpoint without a filter holds %q", got)
+	}
+	if got := eventIDs(o.pending(t, completed)); got != done.ID {
+		t.Errorf("the filtered endpoint holds %q", got)
+	}
+	e, err := o.Endpoint(t.Context(), o.org.Key, "all")
+	if err != nil || e.Backlog != 2 {
+		t.Errorf("backlog %d, %v; want 2", e.Backlog, err)
+	}
+}
+
+func eventIDs(pending []tidings.PendingDelivery) string {
+	ids := make([]string, len(pending))
+	for i, d := range pending {
+		ids[i] = d.EventID
+	}
+	return strings.Join(ids, " ")
+}
+
+func TestALaterEventWaitsForTheFirstRetriesOfAnEarlierOne(t *testing.T) {
+	o := open(t, t.TempDir())
+	e := o.endpoint(t, "e")
+	o.publish(t, tidings.IssuanceOffered, "a")
+	o.publish(t, tidings.IssuanceCompleted, "a")
+	other := o.publish(t, tidings.IssuanceOffered, "b")
+	first := o.pending(t, e)[0]
+	due := o.clock.Now().Add(5 * time.Second)
+	o.record(t, result(first, tidings.DeliveryPending, due))
+
+	got := o.pending(t, e)
+	if got[0].EventID != other.ID {
+		t.Fatal("another issuance's event has to go on")
+	}
+	if got[1].EventID != first.EventID || !got[2].Due.Equal(due) {
+		t.Fatalf("the later event is due %v, want with the first one's retry %v", got[2].Due, due)
+	}
+	failed := o.publish(t, tidings.IssuanceFailed, "a")
+	if last := o.pending(t, e)[3]; last.EventID != failed.ID || !last.Due.Equal(due) {
+		t.Fatalf("an event that comes meanwhile is due %v, want %v", last.Due, due)
+	}
+	// From the third failure on, later events may overtake.
+	first = o.pending(t, e)[1]
+	first.AttemptCount = 2
+	o.record(t, result(first, tidings.DeliveryPending, due.Add(time.Hour)))
+	if got := o.pending(t, e)[1]; !got.Due.Equal(due) || got.EventID == first.EventID {
+		t.Fatalf("a later event still waits until %v", got.Due)
+	}
+}
+
+func TestAnEndedDeliveryStandsInTheHistory(t *testing.T) {
+	o := open(t, t.TempDir())
+	e := o.endpoint(t, "e")
+	o.publish(t, tidings.IssuanceOffered, "a")
+	d := o.pending(t, e)[0]
+	o.record(t, result(d, tidings.DeliveryDelivered, time.Time{}))
+	o.record(t, result(d, tidings.DeliveryDelivered, time.Time{})) // again: nothing happens
+
+	page, err := o.Deliveries(t.Context(), o.org.Key, tidings.DeliveryFilter{}, tidings.Page{})
+	if err != nil || len(page.Items) != 1 {
+		t.Fatalf("%d deliveries, %v; want 1", len(page.Items), err)
+	}
+	got, err := o.Delivery(t.Context(), o.org.Key, page.Items[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Status != tidings.DeliveryDelivered || len(got.Attempts) != 1 || got.EndpointID != "e" || got.EndedAt == nil {
+		t.Errorf("got %+v", got)
+	}
+	if left := o.pending(t, e); len(left) != 0 {
+		t.Errorf("%d still pending", len(left))
+	}
+}
+
+func TestASecondServerOnTheFolderIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	_, err := store.Open(t.Context(), store.Options{Dir: dir})
+	if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), dir) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestAnIdempotencyKeyGivesTheFirstEventAgain(t *testing.T) {
+	o := open(t, t.TempDir())
+	e := o.endpoint(t, "e")
+	n := tidings.NewEvent{Type: tidings.IssuanceOffered, IssuanceID: "a", IdempotencyKey: "k"}
+	publish := func(n tidings.NewEvent, idem *tidings.Idempotency) (tidings.Event, error) {
+		out, err := o.Publish(context.Background(), o.org.Key, []tidings.NewEvent{n}, idem)
+		if err != nil {
+			return tidings.Event{}, err
+		}
+		return out[0], nil
+	}
+	first, err := publish(n, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := publish(n, nil)
+	if err != nil || again != first {
+		t.Fatalf("got %+v, %v; want %+v", again, err, first)
+	}
+	if got := len(o.pending(t, e)); got != 1 {
+		t.Fatalf("%d deliveries, want 1", got)
+	}
+	n.IssuanceID = "b"
+	_, err = publish(n, nil)
+	if tidings.KindOf(err) != tidings.KindConflict {
+		t.Fatalf("another event under the same key gives %v", err)
+	}
+	o.clock.Advance(25 * time.Hour)
+	if _, err := publish(n, nil); err != nil {
+		t.Fatalf("after a day the key is free again, got %v", err)
+	}
+}

@@ -1,0 +1,384 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"tidings"
+)
+
+// maxBatchRows bounds one transaction.
+const maxBatchRows = 2000
+
+// writer is the one goroutine that writes. It drains what has queued up, runs
+// it in one transaction, commits (which syncs to disk), and only then releases
+// those who wait and wakes the lanes. There is no timer: while one sync runs,
+// the next batch collects itself.
+type writer struct {
+	db      *sql.DB
+	conn    *sql.Conn
+	stmts   map[string]*sql.Stmt
+	in      *inlets
+	keys    keys
+	lastNow int64
+	shared  bool // this process visits a store that a server may hold open
+	now     func() time.Time
+	log     *slog.Logger
+	onWake  func([]tidings.Wake)
+	onFatal func(error)
+	failing atomic.Pointer[error] // the storage trouble of the newest batch, nil when it went well
+	stopped chan struct{}
+}
+
+func newWriter(ctx context.Context, db *sql.DB, o Options) (*writer, error) {
+	db.SetMaxOpenConns(1)
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("opening the writer's connection: %w", err)
+	}
+	w := &writer{
+		db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
+		keys: keys{node: serverNode}, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onFatal: o.OnFatal, stopped: make(chan struct{}),
+	}
+	if w.onWake == nil {
+		w.onWake = func([]tidings.Wake) {}
+	}
+	if w.onFatal == nil {
+		w.onFatal = func(err error) { panic(err) }
+	}
+	if o.Shared {
+		w.keys.node = visitorNode
+	}
+	go w.run()
+	return w, nil
+}
+
+// submit queues a write and waits until it is durable. When ctx ends, or a
+// transition has waited too long, it is withdrawn if the writer has not begun
+// it; otherwise its outcome is awaited, so that the answer is always true.
+func (w *writer) submit(ctx context.Context, c class, organisation int64, rows int, do func(*tx) error) error {
+	it := &item{class: c, organisation: organisation, rows: rows, do: do, done: make(chan struct{})}
+	if err := w.in.push(it); err != nil {
+		return err
+	}
+	var patience <-chan time.Time
+	if c == classTransition {
+		timer := time.NewTimer(transitionPatience)
+		defer timer.Stop()
+		patience = timer.C
+	}
+	select {
+	case <-it.done:
+		return it.err
+	case <-patience:
+		if w.in.withdraw(it) {
+			return tidings.Unavailable(time.Second, nil, "The store is overloaded; try again.")
+		}
+	case <-ctx.Done():
+		if w.in.withdraw(it) {
+			return tidings.Unavailable(time.Second, ctx.Err(), "The request ended before it was stored.")
+		}
+	}
+	<-it.done
+	return it.err
+}
+
+// submitAll queues several writes and waits until each is durable or refused.
+func (w *writer) submitAll(c class, rows int, writes []func(*tx) error) []error {
+	errs := make([]error, len(writes))
+	items := make([]item, len(writes))
+	for i, do := range writes {
+		items[i] = item{class: c, rows: rows, do: do, done: make(chan struct{})}
+		errs[i] = w.in.push(&items[i])
+	}
+	for i := range items {
+		if errs[i] == nil {
+			<-items[i].done
+			errs[i] = items[i].err
+		}
+	}
+	return errs
+}
+
+func (w *writer) run() {
+	defer close(w.stopped)
+	for range w.in.ready {
+		items, open := w.in.drain(maxBatchRows)
+		for len(items) > 0 {
+			n := w.commit(items)
+			for _, it := range items[:n] {
+				close(it.done)
+			}
+			items = items[n:]
+		}
+		if !open {
+			return
+		}
+	}
+}
+
+// commit runs items in one transaction, as many as fit, and tells how many. An
+// item that fails harms no neighbour: then the batch runs again, each item in a
+// savepoint of its own. That costs only those batches in which one fails.
+func (w *writer) commit(items []*item) int {
+	n, err := w.batch(items, false)
+	if errors.Is(err, errIsolate) {
+		n, err = w.batch(items[:n], true)
+	}
+	if err != nil {
+		err = w.storageError(err)
+		for _, it := range items[:n] {
+			it.err = err
+		}
+		return n
+	}
+	if w.failing.Swap(nil) != nil {
+		w.log.Info("storage works again")
+	}
+	return n
+}
+
+// errIsolate asks for the batch to be run again with savepoints.
+var errIsolate = errors.New("an item of the batch failed")
+
+func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
+	t := &tx{w: w, now: max(w.now().UnixMilli(), w.lastNow), keys: w.keys, endpoints: map[int64][]fanEndpoint{}}
+	if err := t.begin(); err != nil {
+		return len(items), err
+	}
+	for n < len(items) && t.rows < maxBatchRows {
+		it := items[n]
+		n++
+		it.err = nil
+		if err := t.run(it, isolate); err != nil {
+			w.rollback()
+			if errors.Is(err, errIsolate) {
+				return n, err
+			}
+			return len(items), err
+		}
+	}
+	if err := t.flush(); err != nil {
+		w.rollback()
+		return len(items), err
+	}
+	if err := t.control("COMMIT"); err != nil {
+		w.rollback()
+		return len(items), err
+	}
+	w.keys, w.lastNow = t.keys, t.now
+	if len(t.wakes) > 0 {
+		w.onWake(t.wakes)
+	}
+	return n, nil
+}
+
+func (w *writer) rollback() {
+	// Some errors have rolled back already; then this finds nothing to do.
+	w.conn.ExecContext(context.Background(), "ROLLBACK")
+}
+
+// storageError turns what the database said into what a caller may see, and
+// ends the process where nothing can be relied on any more.
+func (w *writer) storageError(err error) error {
+	if w.failing.Swap(&err) == nil {
+		w.log.Error("storage does not take writes", "error", err)
+	}
+	switch sqliteCode(err) {
+	case sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC:
+		w.onFatal(fmt.Errorf("syncing to disk: %w", err))
+	}
+	message := "The store does not take writes at the moment; try again."
+	if sqliteCode(err)&0xff == sqlite3.SQLITE_FULL {
+		message = "The disk of the server is full; try again."
+	}
+	return tidings.Unavailable(2*time.Second, err, "%s", message)
+}
+
+func (w *writer) trouble() error {
+	if p := w.failing.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (w *writer) close() error {
+	w.in.close()
+	<-w.stopped
+	for _, s := range w.stmts {
+		s.Close()
+	}
+	return errors.Join(w.conn.Close(), w.db.Close())
+}
+
+func sqliteCode(err error) int {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code()
+	}
+	return 0
+}
+
+// tx is the writer's transaction while a batch runs.
+type tx struct {
+	w         *writer
+	now       int64 // epoch milliseconds; never goes backwards
+	keys      keys
+	rows      int // written so far
+	wakes     []tidings.Wake
+	backlog   []backlogChange
+	endpoints map[int64][]fanEndpoint // by organisation, as read in this batch
+}
+
+type backlogChange struct {
+	endpoint int64
+	by       int
+}
+
+// run runs one item. Refusals that wrote nothing need no undoing.
+func (t *tx) run(it *item, isolate bool) error {
+	rows, wakes, backlog := t.rows, len(t.wakes), len(t.backlog)
+	if isolate {
+		if err := t.control("SAVEPOINT item"); err != nil {
+			return err
+		}
+	}
+	err := it.do(t)
+	switch {
+	case err == nil || t.rows == rows && sqliteCode(err) == 0:
+		it.err = err
+	case sqliteCode(err) != 0 && sqliteCode(err)&0xff != sqlite3.SQLITE_CONSTRAINT:
+		return err // the storage, not the item
+	case !isolate:
+		return errIsolate
+	default:
+		it.err = err
+		t.wakes, t.backlog = t.wakes[:wakes], t.backlog[:backlog]
+		clear(t.endpoints)
+		if err := t.control("ROLLBACK TO item"); err != nil {
+			return err
+		}
+	}
+	if isolate {
+		return t.control("RELEASE item")
+	}
+	return nil
+}
+
+// flush writes what is kept per batch: the lanes' counts and the last key.
+func (t *tx) flush() error {
+	sums := map[int64]int{}
+	for _, c := range t.backlog {
+		sums[c.endpoint] += c.by
+	}
+	for endpoint, by := range sums {
+		if by == 0 {
+			continue
+		}
+		if _, err := t.exec("UPDATE lane SET backlog = backlog + $1 WHERE endpoint_id = $2", by, endpoint); err != nil {
+			return err
+		}
+	}
+	if t.keys.last == t.w.keys.last {
+		return nil
+	}
+	_, err := t.exec("INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", t.keys.counter(), t.keys.last)
+	return err
+}
+
+// begin opens the transaction for writing at once, so that it never has to be
+// given up half-way for another process's.
+func (t *tx) begin() error {
+	if err := t.control("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	if !t.w.shared && t.keys.last != 0 {
+		return nil
+	}
+	// The first batch, or other processes give out keys of this node too.
+	err := t.queryRow("SELECT value FROM counter WHERE name = $1", []any{t.keys.counter()}, &t.keys.last)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		t.w.rollback()
+		return err
+	}
+	t.w.keys.last = t.keys.last
+	return nil
+}
+
+// control runs a statement that changes no row.
+func (t *tx) control(statement string) error {
+	stmt, err := t.stmt(statement)
+	if err != nil {
+		return err
+	}
+	_, err = stmt.ExecContext(context.Background())
+	return err
+}
+
+// key gives a new key.
+func (t *tx) key() int64 { return t.keys.next(t.now) }
+
+// wake asks for a wake of the lane after the commit.
+func (t *tx) wake(w tidings.Wake) { t.wakes = append(t.wakes, w) }
+
+// count changes a lane's backlog when the batch is flushed.
+func (t *tx) count(endpoint int64, by int) {
+	t.backlog = append(t.backlog, backlogChange{endpoint, by})
+}
+
+// exec runs a statement and tells how many rows it changed.
+func (t *tx) exec(query string, args ...any) (int64, error) {
+	stmt, err := t.stmt(query)
+	if err != nil {
+		return 0, err
+	}
+	result, err := stmt.ExecContext(context.Background(), args...)
+	if err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	t.rows += int(n)
+	return n, err
+}
+
+// queryRow reads one row, as the transaction sees it.
+func (t *tx) queryRow(query string, args []any, dest ...any) error {
+	stmt, err := t.stmt(query)
+	if err != nil {
+		return err
+	}
+	return stmt.QueryRowContext(context.Background(), args...).Scan(dest...)
+}
+
+// query reads rows and hands each to scan.
+func (t *tx) query(query string, args []any, scan func(scanner) error) error {
+	stmt, err := t.stmt(query)
+	if err != nil {
+		return err
+	}
+	rows, err := stmt.QueryContext(context.Background(), args...)
+	if err != nil {
+		return err
+	}
+	return eachRow(rows, scan)
+}
+
+// stmt prepares a statement once; all of them are constants of this package.
+func (t *tx) stmt(query string) (*sql.Stmt, error) {
+	if s := t.w.stmts[query]; s != nil {
+		return s, nil
+	}
+	s, err := t.w.conn.PrepareContext(context.Background(), bind(query))
+	if err != nil {
+		return nil, err
+	}
+	t.w.stmts[query] = s
+	return s, nil
+}
