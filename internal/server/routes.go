@@ -1,0 +1,79 @@
+package server
+
+import (
+	"net/http"
+
+	"tidings"
+)
+
+// The orders of the lists: each has one, as a cursor stands in it.
+const (
+	oldestFirst = "createdAt"
+	newestFirst = "-createdAt"
+)
+
+var (
+	eventTypeNames      = names(tidings.FilterableEventTypes)
+	deliveryStatusNames = names(tidings.DeliveryStatuses)
+	issuanceStatusNames = []string{"offered", "partiallyIssued", "completed", "failed", "expired"}
+)
+
+// routes is the table: everything that the API does.
+func (s *Server) routes() []Route {
+	const (
+		get, post, del       = http.MethodGet, http.MethodPost, http.MethodDelete
+		read, publish, admin = tidings.ScopeRead, tidings.ScopePublish, tidings.ScopeAdmin
+	)
+	return []Route{
+		one(Route{Method: post, Pattern: "/endpoints", Scope: admin, Status: http.StatusCreated,
+			Summary: "Register an endpoint that receives webhooks"}, s.createEndpoint),
+		many(Route{Method: get, Pattern: "/endpoints", Scope: read, Status: http.StatusOK, Sort: oldestFirst,
+			Summary: "List the endpoints"}, s.listEndpoints),
+		one(Route{Method: get, Pattern: "/endpoints/{id}", Scope: read, Status: http.StatusOK,
+			Summary: "Read an endpoint, its state and its backlog"}, s.readEndpoint),
+		one(Route{Method: del, Pattern: "/endpoints/{id}", Scope: admin, Status: http.StatusNoContent,
+			Summary: "Delete an endpoint; its pending deliveries are canceled"}, s.deleteEndpoint),
+		one(Route{Method: get, Pattern: "/endpoints/{id}/secret", Scope: admin, Status: http.StatusOK,
+			Summary: "Read the secrets that sign an endpoint's webhooks"}, s.readSecret),
+
+		one(Route{Method: post, Pattern: "/events", Scope: publish, Status: http.StatusAccepted, MaxBody: MaxEventBody, Idempotency: true,
+			Summary: "Publish one event, or up to 1,000: all or none"}, s.publish),
+		many(Route{Method: get, Pattern: "/events", Scope: read, Status: http.StatusOK, Sort: oldestFirst,
+			Filters: []Filter{{"eventType", eventTypeNames}, {"issuanceId", nil}},
+			Summary: "List the events in the order in which they were accepted"}, s.listEvents),
+		one(Route{Method: get, Pattern: "/events/{id}", Scope: read, Status: http.StatusOK,
+			Summary: "Read an event"}, s.readEvent),
+		many(Route{Method: get, Pattern: "/events/{id}/deliveries", Scope: read, Status: http.StatusOK, Sort: newestFirst,
+			Summary: "List the deliveries of an event"}, s.listEventDeliveries),
+
+		many(Route{Method: get, Pattern: "/deliveries", Scope: read, Status: http.StatusOK, Sort: newestFirst,
+			Filters: []Filter{{"endpointId", nil}, {"eventId", nil}, {"eventType", eventTypeNames}, {"status", deliveryStatusNames}, {"issuanceId", nil}},
+			Summary: "List the deliveries"}, s.listDeliveries),
+		one(Route{Method: get, Pattern: "/deliveries/{id}", Scope: read, Status: http.StatusOK,
+			Summary: "Read a delivery with its attempts"}, s.readDelivery),
+
+		one(Route{Method: post, Pattern: "/templates/credentials", Scope: admin, Status: http.StatusCreated,
+			Summary: "Create a credential template"}, s.createTemplate),
+		many(Route{Method: get, Pattern: "/templates/credentials", Scope: read, Status: http.StatusOK, Sort: oldestFirst, Search: true,
+			Filters: []Filter{{"id", nil}, {"type", nil}, {"format", []string{"sd-jwt", tidings.FormatSDJWTVC}}, {"archived", []string{"true", "false"}}},
+			Summary: "List the credential templates"}, s.listTemplates),
+		one(Route{Method: get, Pattern: "/templates/credentials/{id}", Scope: read, Status: http.StatusOK,
+			Summary: "Read a credential template"}, s.readTemplate),
+
+		one(Route{Method: post, Pattern: "/credentials/issuance", Scope: publish, Status: http.StatusCreated,
+			Summary: "Offer a credential to a holder"}, s.createIssuance),
+		many(Route{Method: get, Pattern: "/credentials", Scope: read, Status: http.StatusOK, Sort: newestFirst,
+			Filters: []Filter{{"id", nil}, {"status", issuanceStatusNames}, {"credentialTemplateId", nil}},
+			Summary: "List the issuances"}, s.listIssuances),
+		one(Route{Method: get, Pattern: "/credentials/{id}", Scope: read, Status: http.StatusOK,
+			Summary: "Read an issuance"}, s.readIssuance),
+	}
+}
+
+func names[S ~string](of []S) []string {
+	out := make([]string, len(of))
+	for i, s := range of {
+		out[i] = string(s)
+	}
+	return out
+}

@@ -1,0 +1,229 @@
+// Package server is the HTTP API below [Prefix]: endpoints, events,
+// deliveries, credential templates and issuances of the caller's organisation.
+//
+// Every route stands in one table (routes.go) and is served by one adapter
+// (adapter.go), so that none can forget to authenticate, to limit, to decode
+// strictly or to answer with the envelope.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"tidings"
+)
+
+// Prefix is the path below which the API stands.
+const Prefix = "/me-creds/api"
+
+// DefaultMaxInFlight is how many requests are worked on at once where the
+// configuration does not say.
+const DefaultMaxInFlight = 2048
+
+// Checker tells who an access token stands for. A token that does not count is
+// an error of [tidings.KindUnauthorized].
+type Checker interface {
+	Check(ctx context.Context, token string) (tidings.Caller, error)
+}
+
+// EndpointStore keeps endpoints.
+type EndpointStore interface {
+	CreateEndpoint(ctx context.Context, org int64, e tidings.NewEndpoint) (tidings.Endpoint, error)
+	Endpoints(ctx context.Context, org int64, p tidings.Page) (tidings.List[tidings.Endpoint], error)
+	Endpoint(ctx context.Context, org int64, id string) (tidings.Endpoint, error)
+	DeleteEndpoint(ctx context.Context, org int64, id string) error
+	// EndpointSecrets gives the secrets that sign now, the newest first.
+	EndpointSecrets(ctx context.Context, org int64, id string) ([]tidings.SigningSecret, error)
+}
+
+// EventStore keeps events. Publish keeps all of them durably or none, and
+// answers in their order.
+type EventStore interface {
+	Publish(ctx context.Context, org int64, events []tidings.NewEvent, idem *tidings.Idempotency) ([]tidings.Event, error)
+	Events(ctx context.Context, org int64, f tidings.EventFilter, p tidings.Page) (tidings.List[tidings.Event], error)
+	Event(ctx context.Context, org int64, id string) (tidings.Event, error)
+}
+
+// DeliveryStore shows deliveries. Delivery gives the attempts too.
+type DeliveryStore interface {
+	Deliveries(ctx context.Context, org int64, f tidings.DeliveryFilter, p tidings.Page) (tidings.List[tidings.Delivery], error)
+	Delivery(ctx context.Context, org int64, id string) (tidings.Delivery, error)
+}
+
+// TemplateStore keeps credential templates.
+type TemplateStore interface {
+	CreateTemplate(ctx context.Context, org int64, t tidings.NewTemplate) (tidings.Template, error)
+	Templates(ctx context.Context, org int64, f tidings.TemplateFilter, p tidings.Page) (tidings.List[tidings.Template], error)
+	Template(ctx context.Context, org int64, id string) (tidings.Template, error)
+}
+
+// IssuanceStore shows issuances.
+type IssuanceStore interface {
+	Issuances(ctx context.Context, org int64, f tidings.IssuanceFilter, p tidings.Page) (tidings.List[tidings.Issuance], error)
+	Issuance(ctx context.Context, org int64, id string) (tidings.Issuance, error)
+}
+
+// Issuer makes offers.
+type Issuer interface {
+	// Offer makes an issuance of one credential that can be accepted for life.
+	Offer(ctx context.Context, org tidings.Organisation, templateID string, claims map[string]any, life time.Duration) (tidings.Issuance, error)
+	// OfferURI is the link that hands the offer to a wallet.
+	OfferURI(i tidings.Issuance) string
+	// VCT is the full type of a credential of this code.
+	VCT(slug, code string) string
+}
+
+// Config is what a [Server] works with. All but the last four are required;
+// one store usually serves all five of the nouns.
+type Config struct {
+	Auth       Checker
+	Endpoints  EndpointStore
+	Events     EventStore
+	Deliveries DeliveryStore
+	Templates  TemplateStore
+	Issuances  IssuanceStore
+	Issuer     Issuer
+
+	// CheckURL judges the URL of a new endpoint. Its error is one sentence
+	// for the caller.
+	CheckURL func(url string) error
+	// OfferLife is how long an offer can be accepted where the request does
+	// not say.
+	OfferLife time.Duration
+
+	// Ready tells whether requests can be served; nil means always.
+	Ready func(ctx context.Context) error
+	// Log gets one line per request; nil means [slog.Default].
+	Log *slog.Logger
+	// Observe is told of every request for the metrics; nil means nobody is.
+	// route is a pattern of the table, or "unknown".
+	Observe func(method, route string, status int, took time.Duration)
+	// MaxInFlight is how many requests are worked on at once; one more is
+	// told to come again. 0 means [DefaultMaxInFlight].
+	MaxInFlight int
+}
+
+// check lists every mistake.
+func (c *Config) check() error {
+	var errs []error
+	for _, need := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Auth", c.Auth == nil},
+		{"Endpoints", c.Endpoints == nil},
+		{"Events", c.Events == nil},
+		{"Deliveries", c.Deliveries == nil},
+		{"Templates", c.Templates == nil},
+		{"Issuances", c.Issuances == nil},
+		{"Issuer", c.Issuer == nil},
+		{"CheckURL", c.CheckURL == nil},
+	} {
+		if need.missing {
+			errs = append(errs, errors.New("server: Config."+need.name+" is required"))
+		}
+	}
+	if c.OfferLife < tidings.MinOfferLife || c.OfferLife > tidings.MaxOfferLife {
+		errs = append(errs, fmt.Errorf("server: Config.OfferLife must be %v to %v, got %v", tidings.MinOfferLife, tidings.MaxOfferLife, c.OfferLife))
+	}
+	if c.MaxInFlight < 0 {
+		errs = append(errs, errors.New("server: Config.MaxInFlight must not be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+// Server is the API as an [http.Handler]. It answers everything below
+// [Prefix], /healthz and /readyz.
+type Server struct {
+	cfg      Config
+	mux      *http.ServeMux
+	table    []Route
+	inFlight atomic.Int64
+}
+
+// New gives a server, or all mistakes of cfg.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(string, string, int, time.Duration) {}
+	}
+	cfg.MaxInFlight = cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight)
+	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s.table = s.routes()
+	allow := map[string][]string{}
+	for i := range s.table {
+		route := &s.table[i]
+		s.mux.HandleFunc(route.Method+" "+Prefix+route.Pattern, func(w http.ResponseWriter, r *http.Request) {
+			s.serve(route, w, r)
+		})
+		allow[route.Pattern] = append(allow[route.Pattern], route.Method)
+		if route.Method == http.MethodGet { // the mux lets HEAD through with GET
+			allow[route.Pattern] = append(allow[route.Pattern], http.MethodHead)
+		}
+	}
+	for pattern, methods := range allow {
+		slices.Sort(methods)
+		s.mux.HandleFunc(Prefix+pattern, s.refuse(pattern, methodNotAllowed(strings.Join(methods, ", "))))
+	}
+	s.mux.HandleFunc("/", s.unknown)
+	s.mux.HandleFunc("GET /healthz", s.healthz)
+	s.mux.HandleFunc("GET /readyz", s.readyz)
+	return s, nil
+}
+
+// Routes gives the table, for documents made from it.
+func (s *Server) Routes() []Route { return slices.Clone(s.table) }
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The mux would redirect a path that is not clean, with a page of HTML.
+	// No route has such a path.
+	if unclean(r.URL.Path) {
+		s.unknown(w, r)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+func unclean(path string) bool {
+	return !strings.HasPrefix(path, "/") || strings.Contains(path, "//") ||
+		strings.Contains(path, "/./") || strings.Contains(path, "/../") ||
+		strings.HasSuffix(path, "/.") || strings.HasSuffix(path, "/..")
+}
+
+// healthz tells that the process runs.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) { writeHealth(w, http.StatusOK, "ok") }
+
+// readyz tells whether requests can be served now.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Ready != nil {
+		if err := s.cfg.Ready(r.Context()); err != nil {
+			s.cfg.Log.WarnContext(r.Context(), "not ready", "error", err)
+			w.Header().Set("Retry-After", "1")
+			writeHealth(w, http.StatusServiceUnavailable, "unavailable")
+			return
+		}
+	}
+	writeHealth(w, http.StatusOK, "ok")
+}
+
+func writeHealth(w http.ResponseWriter, status int, word string) {
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["Cache-Control"] = noStore
+	w.WriteHeader(status)
+	w.Write([]byte(`{"status":"` + word + `"}` + "\n"))
+}
