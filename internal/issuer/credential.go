@@ -1,0 +1,192 @@
+package issuer
+
+import (
+	"context"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"tidings"
+)
+
+// credentialRequest is a credential request (section 8.2). Unknown members are
+// ignored; a repeated one is malformed.
+type credentialRequest struct {
+	Identifier      string         `json:"credential_identifier"`
+	ConfigurationID string         `json:"credential_configuration_id"`
+	Proofs          jsontext.Value `json:"proofs"`
+	Proof           jsontext.Value `json:"proof"`
+	Encryption      jsontext.Value `json:"credential_response_encryption"`
+}
+
+// legacyProof is the one proof of the drafts before 1.0, which wallets in the
+// field still send. It costs nothing to take: it says the same.
+type legacyProof struct {
+	Type string `json:"proof_type"`
+	JWT  string `json:"jwt"`
+}
+
+// credentialAnswer is a credential response (section 8.3).
+type credentialAnswer struct {
+	Credentials    []issued `json:"credentials"`
+	NotificationID string   `json:"notification_id"`
+}
+
+type issued struct {
+	Credential string `json:"credential"`
+}
+
+// credential issues one credential to one key (section 8). It is signed before
+// the delivery commits and leaves only after: whatever fails in between gives
+// the wallet nothing and changes nothing, and an answer that is lost on its way
+// can be had again with a fresh nonce while the token lives.
+func (s *Issuer) credential(ctx context.Context, r *request) (answer, error) {
+	// 1. The access token (section 8.3.1.1).
+	a, err := s.authorize(r)
+	if err != nil {
+		return answer{}, err
+	}
+
+	// 2. The request.
+	req, err := parseCredentialRequest(r)
+	if err != nil {
+		return answer{}, err
+	}
+
+	// 3. The credential that is asked for.
+	i, err := s.store.Issuance(ctx, r.org.Key, a.issuance)
+	if err != nil {
+		return answer{}, refusedAccess(err)
+	}
+	c, err := req.find(i, a)
+	if err != nil {
+		return answer{}, err
+	}
+
+	// 4. The proof of possession (section 8.2.1), with a nonce not used so far.
+	jwt, err := req.proof()
+	if err != nil {
+		return answer{}, err
+	}
+	p, err := s.checkProof(r, jwt)
+	if err != nil {
+		return answer{}, err
+	}
+
+	// 5. The credential itself.
+	text, err := s.sign(ctx, r, c, p.key)
+	if err != nil {
+		return answer{}, err
+	}
+
+	// 6. Delivery, which spends the nonce. Of any number of requests with one
+	// proof, one wins.
+	i, err = s.store.Transition(ctx, r.org.Key, i.ID, tidings.Deliver{CredentialID: c.ID, Nonce: p.nonce, Grace: s.cfg.Grace})
+	if err != nil {
+		return answer{}, refusedAccess(refusalOr(err, deliverRefusals))
+	}
+	s.cfg.Log.InfoContext(ctx, "credential delivered", "organisation", r.org.Slug, "issuance", i.ID, "credential", c.ID)
+
+	// 7. The answer.
+	return answer{body: credentialAnswer{
+		Credentials: []issued{{text}}, NotificationID: s.notificationID(r.org, i.ID, c.ID),
+	}}, nil
+}
+
+var deliverRefusals = map[tidings.Refusal]*protocolError{
+	tidings.RefusedNonceUsed: refuse(codeInvalidNonce, "The nonce was used already; please get a new one."),
+	// Wallets take this one as final (section 8.3.1.2), which it is.
+	tidings.RefusedEnded:    refuse(codeDenied, "The issuance has ended."),
+	tidings.RefusedExpired:  refuse(codeDenied, "The issuance has ended."),
+	tidings.RefusedRedeemed: refuse(codeDenied, "The issuance has ended."),
+	tidings.RefusedUnknown:  errUnknownIdentifier,
+}
+
+var (
+	errUnknownIdentifier    = refuse(codeUnknownIdentifier, "The token allows no credential of this identifier.")
+	errUnknownConfiguration = refuse(codeUnknownConfiguration, "The token allows no credential of this configuration.")
+)
+
+func parseCredentialRequest(r *request) (credentialRequest, error) {
+	var req credentialRequest
+	switch r.mediaType() {
+	case "application/json":
+	case "application/jwt": // section 10
+		return req, refuse(codeInvalidEncryption, "Encrypted requests are not supported.")
+	default:
+		return req, refuse(codeInvalidRequest, "The content type must be application/json.")
+	}
+	if err := json.Unmarshal(r.body, &req); err != nil {
+		return req, refuse(codeInvalidRequest, "The body is not a credential request.")
+	}
+	switch {
+	case present(req.Encryption):
+		return req, refuse(codeInvalidEncryption, "Encrypted responses are not supported.")
+	case req.Identifier != "" && req.ConfigurationID != "":
+		return req, refuse(codeInvalidRequest, "Only one of credential_identifier and credential_configuration_id may be there.")
+	case req.Identifier == "" && req.ConfigurationID == "":
+		return req, refuse(codeInvalidRequest, "One of credential_identifier and credential_configuration_id is required.")
+	}
+	return req, nil
+}
+
+// find gives the credential that is asked for. Which of the two names is to be
+// used depends on the token response (section 8.2).
+func (req credentialRequest) find(i tidings.Issuance, a access) (tidings.Credential, error) {
+	if req.Identifier != "" {
+		k := slices.IndexFunc(i.Credentials, func(c tidings.Credential) bool { return c.ID == req.Identifier })
+		if k < 0 || !a.identifiers {
+			return tidings.Credential{}, errUnknownIdentifier
+		}
+		return i.Credentials[k], nil
+	}
+	if a.identifiers {
+		return tidings.Credential{}, refuse(codeInvalidRequest, "The token response named credential_identifiers; please use one of them.")
+	}
+	found := -1
+	for k, c := range i.Credentials {
+		// Of several alike, the next that is still to be had.
+		if configurationID(c) == req.ConfigurationID && (found < 0 || i.Credentials[found].Status == tidings.CredentialIssued) {
+			found = k
+		}
+	}
+	if found < 0 {
+		return tidings.Credential{}, errUnknownConfiguration
+	}
+	return i.Credentials[found], nil
+}
+
+// proof gives the one proof of the request. More than one key is a batch
+// (section 3.3.2), which the metadata does not offer.
+func (req credentialRequest) proof() (string, error) {
+	if present(req.Proof) && !present(req.Proofs) {
+		var p legacyProof
+		if json.Unmarshal(req.Proof, &p) != nil || p.Type != "jwt" {
+			return "", errProofType
+		}
+		return p.JWT, nil
+	}
+	var proofs map[string]jsontext.Value
+	switch {
+	case present(req.Proof):
+		return "", refuse(codeInvalidProof, "Only one of proofs and proof may be there.")
+	case !present(req.Proofs), json.Unmarshal(req.Proofs, &proofs) != nil, len(proofs) != 1:
+		return "", refuse(codeInvalidProof, "The parameter proofs must be an object that holds exactly one proof type.")
+	case proofs["jwt"] == nil:
+		return "", errProofType
+	}
+	var list []string
+	if json.Unmarshal(proofs["jwt"], &list) != nil {
+		return "", refuse(codeInvalidProof, "Proofs of the type jwt must be an array of strings.")
+	}
+	if len(list) != 1 {
+		return "", refuse(codeInvalidProof, "Exactly one proof is accepted: credentials are not issued in batches.")
+	}
+	return list[0], nil
+}
+
+var errProofType = refuse(codeInvalidProof, "Only the proof type jwt is supported.")
+
+// present tells whether a member is there and not null.
+func present(v jsontext.Value) bool { return len(v) > 0 && v.Kind() != 'n' }

@@ -1,0 +1,88 @@
+package issuer
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
+
+	"tidings"
+)
+
+// sign makes the SD-JWT VC of a credential, bound to the holder's key.
+func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, holder crypto.PublicKey) (string, error) {
+	t, err := s.store.Template(ctx, r.org.Key, c.TemplateID)
+	if err != nil {
+		// %v, not %w: a template gone missing is our trouble, no wallet's 404.
+		if tidings.KindOf(err) == tidings.KindNotFound {
+			return "", fmt.Errorf("the template of credential %s: %v", c.ID, err)
+		}
+		return "", err
+	}
+	ring, err := s.keyring(ctx, r.org.Slug)
+	if err != nil {
+		return "", err
+	}
+	payload, disclosures, err := payload(t, c.Claims)
+	if err != nil {
+		return "", fmt.Errorf("the claims of credential %s: %w", c.ID, err)
+	}
+	payload["iss"] = s.IssuerURL(r.org.Slug)
+	payload["vct"] = s.VCT(r.org.Slug, t.Code)
+	payload["iat"] = issuedAt(r.now)
+	payload["cnf"] = map[string]any{"jwk": jose.JSONWebKey{Key: holder}} // RFC 7800, section 3.2
+	return ring.current().signSDJWT(payload, disclosures)
+}
+
+// issuedAt rounds down to the day. The second of issuance would tell holders of
+// the same type apart and link a holder's credentials (section 15.4.1; RFC 9901,
+// section 10.1); and no verifier, whatever its clock, sees it in the future. The
+// certificates are valid from a day before they are made, hence at iat already.
+func issuedAt(now time.Time) int64 { return now.UTC().Truncate(24 * time.Hour).Unix() }
+
+// payload splits claims into those in the clear and the disclosures of the rest
+// (RFC 9901, section 4.2). The digests are sorted, which hides the order of the
+// claims (section 4.2.4.1). A claim that the template does not know (any more)
+// can be withheld.
+func payload(t tidings.Template, claims map[string]any) (payload map[string]any, disclosures []string, err error) {
+	payload = map[string]any{}
+	var digests []string
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		if t.Attributes[name].AlwaysDisclosed {
+			payload[name] = claims[name]
+			continue
+		}
+		d, err := disclosure(name, claims[name])
+		if err != nil {
+			return nil, nil, err
+		}
+		sum := sha256.Sum256([]byte(d))
+		disclosures = append(disclosures, d)
+		digests = append(digests, base64.RawURLEncoding.EncodeToString(sum[:]))
+	}
+	if len(digests) > 0 {
+		slices.Sort(digests)
+		payload["_sd"], payload["_sd_alg"] = digests, "sha-256"
+	}
+	return payload, disclosures, nil
+}
+
+// disclosure writes one claim with a salt of 128 bits (RFC 9901, section 4.2.1).
+func disclosure(name string, value any) (string, error) {
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	text, err := json.Marshal([]any{base64.RawURLEncoding.EncodeToString(salt), name, value})
+	if err != nil {
+		return "", errors.New("a claim cannot be written as JSON") // err could quote it
+	}
+	return base64.RawURLEncoding.EncodeToString(text), nil
+}

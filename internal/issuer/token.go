@@ -1,0 +1,156 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"tidings"
+)
+
+// detailType is the type of authorization details (section 5.1.1).
+const detailType = "openid_credential"
+
+// maxDetails is how many authorization details a request may hold.
+const maxDetails = 100
+
+// tokenAnswer is a token response (section 6.2). It has no c_nonce: nonces come
+// from their own endpoint.
+type tokenAnswer struct {
+	AccessToken string   `json:"access_token"`
+	TokenType   string   `json:"token_type"`
+	ExpiresIn   int      `json:"expires_in"`
+	Details     []detail `json:"authorization_details,omitempty"`
+}
+
+// detail is one object of authorization_details (sections 5.1.1 and 6.2).
+type detail struct {
+	Type            string   `json:"type"`
+	ConfigurationID string   `json:"credential_configuration_id"`
+	Identifiers     []string `json:"credential_identifiers,omitempty"`
+}
+
+// token exchanges a pre-authorized code for an access token (section 6). The
+// code is spent in the last step that can fail, so that a request that is wrong
+// in any other way burns nothing.
+func (s *Issuer) token(ctx context.Context, r *request) (answer, error) {
+	// 1. The form (RFC 6749, section 4.1.3). What we don't know is ignored.
+	form, err := tokenForm(r)
+	if err != nil {
+		return answer{}, err
+	}
+
+	// 2. The grant.
+	switch form.Get("grant_type") {
+	case grantPreAuthorized:
+	case "":
+		return answer{}, refuse("invalid_request", "The parameter grant_type is required.")
+	default:
+		return answer{}, refuse("unsupported_grant_type", "Only the pre-authorized code grant is supported.")
+	}
+
+	// 3. The client. The flow is anonymous (section 6.1): a client_id may be
+	// there and proves nothing.
+
+	// 4. The code is ours, of this organisation.
+	if form.Get("pre-authorized_code") == "" {
+		return answer{}, refuse("invalid_request", "The parameter pre-authorized_code is required.")
+	}
+	code, ok := s.mac.open(forCode, form.Get("pre-authorized_code"), r.org.Slug)
+	if !ok {
+		return answer{}, errGrant
+	}
+	id := string(code)
+
+	// 5. The transaction code (section 6.3): none was asked for.
+	if form.Get("tx_code") != "" {
+		return answer{}, refuse("invalid_request", "No transaction code is expected.")
+	}
+
+	// 6. What is asked for (section 6.1.1).
+	details, err := s.details(ctx, r, id, form.Get("authorization_details"))
+	if err != nil {
+		return answer{}, err
+	}
+
+	// 7. Redemption. Of any number of requests, one wins.
+	i, err := s.store.Transition(ctx, r.org.Key, id, tidings.Redeem{AccessLife: s.cfg.AccessLife})
+	if _, refused := errors.AsType[tidings.Refusal](err); refused || err != nil && tidings.KindOf(err) == tidings.KindNotFound {
+		return answer{}, errGrant
+	} else if err != nil {
+		return answer{}, err
+	}
+	s.cfg.Log.InfoContext(ctx, "offer redeemed", "organisation", r.org.Slug, "issuance", i.ID)
+
+	// 8. The answer. The token ends when the issuance stops waiting for it.
+	a := access{issuance: i.ID, expires: i.UpdatedAt.Add(s.cfg.AccessLife), identifiers: len(details) > 0}
+	return answer{body: tokenAnswer{
+		AccessToken: s.sealAccess(r.org, a), TokenType: "Bearer",
+		ExpiresIn: max(1, int(a.expires.Sub(r.now)/time.Second)), Details: details,
+	}}, nil
+}
+
+// errGrant does not tell a wrong code from a spent or expired one.
+var errGrant = refuse("invalid_grant", "The pre-authorized code is wrong, expired or was used already.")
+
+// tokenForm reads the form. A parameter that we use must not come twice (RFC
+// 6749, section 3.2).
+func tokenForm(r *request) (url.Values, error) {
+	if r.mediaType() != "application/x-www-form-urlencoded" {
+		return nil, refuse("invalid_request", "The content type must be application/x-www-form-urlencoded.")
+	}
+	form, err := url.ParseQuery(string(r.body))
+	if err != nil {
+		return nil, refuse("invalid_request", "The form is malformed.")
+	}
+	for _, name := range []string{"grant_type", "pre-authorized_code", "tx_code", "authorization_details"} {
+		if len(form[name]) > 1 {
+			return nil, refuse("invalid_request", "A parameter is repeated.")
+		}
+	}
+	return form, nil
+}
+
+// details answers authorization_details with the identifiers of the credentials
+// that can be had (section 6.2), or nil where none were sent. Errors are those
+// of RFC 9396, section 5.
+func (s *Issuer) details(ctx context.Context, r *request, issuance, text string) ([]detail, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var asked []detail
+	if json.Unmarshal([]byte(text), &asked) != nil || len(asked) == 0 || len(asked) > maxDetails {
+		return nil, refuse("invalid_authorization_details", "The parameter authorization_details must be an array of objects.")
+	}
+	i, err := s.store.Issuance(ctx, r.org.Key, issuance)
+	if err != nil {
+		if tidings.KindOf(err) == tidings.KindNotFound {
+			return nil, errGrant
+		}
+		return nil, err
+	}
+	var out []detail
+	for _, d := range asked {
+		if d.Type != detailType {
+			return nil, refuse("invalid_authorization_details", "Only the type openid_credential is supported.")
+		}
+		if slices.ContainsFunc(out, func(o detail) bool { return o.ConfigurationID == d.ConfigurationID }) {
+			continue
+		}
+		granted := detail{Type: detailType, ConfigurationID: d.ConfigurationID}
+		for _, c := range i.Credentials {
+			if configurationID(c) == d.ConfigurationID {
+				granted.Identifiers = append(granted.Identifiers, c.ID)
+			}
+		}
+		if granted.Identifiers == nil {
+			return nil, refuse("invalid_authorization_details", "A credential configuration is not part of the offer.")
+		}
+		out = append(out, granted)
+	}
+	return out, nil
+}
