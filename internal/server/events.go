@@ -97,6 +97,9 @@ func (s *Server) publish(ctx context.Context, c *call, in OneOrMany[NewEvent]) (
 	}
 	kept, err := s.cfg.Events.Publish(ctx, c.Organisation.Key, events, c.idem)
 	if err != nil {
+		if !in.Array {
+			err = movePointer(err, "/0", "")
+		}
 		return OneOrMany[Event]{}, err
 	}
 	out := OneOrMany[Event]{Items: make([]Event, len(kept)), Array: in.Array}

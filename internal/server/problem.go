@@ -179,6 +179,22 @@ func describe(err error) (*refusal, *Source) {
 	return nil, nil
 }
 
+// movePointer puts a prefix of an error's pointer in place of another: the
+// caller's names in place of the store's.
+func movePointer(err error, from, to string) error {
+	e, ok := errors.AsType[*tidings.Error](err)
+	if !ok {
+		return err
+	}
+	rest, ok := strings.CutPrefix(e.Pointer, from)
+	if !ok || rest != "" && rest[0] != '/' {
+		return err
+	}
+	moved := *e
+	moved.Pointer = to + rest
+	return &moved
+}
+
 // valid makes text fit for JSON.
 func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -163,25 +164,40 @@ func New(cfg Config) (*Server, error) {
 	cfg.MaxInFlight = cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight)
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
 	s.table = s.routes()
-	allow := map[string][]string{}
+	patterns := map[string]methods{}
 	for i := range s.table {
 		route := &s.table[i]
-		s.mux.HandleFunc(route.Method+" "+Prefix+route.Pattern, func(w http.ResponseWriter, r *http.Request) {
-			s.serve(route, w, r)
-		})
-		allow[route.Pattern] = append(allow[route.Pattern], route.Method)
-		if route.Method == http.MethodGet { // the mux lets HEAD through with GET
-			allow[route.Pattern] = append(allow[route.Pattern], http.MethodHead)
+		if patterns[route.Pattern] == nil {
+			patterns[route.Pattern] = methods{}
 		}
+		patterns[route.Pattern][route.Method] = route
 	}
-	for pattern, methods := range allow {
-		slices.Sort(methods)
-		s.mux.HandleFunc(Prefix+pattern, s.refuse(pattern, methodNotAllowed(strings.Join(methods, ", "))))
+	for pattern, m := range patterns {
+		s.mux.Handle(Prefix+pattern, s.byMethod(pattern, m))
 	}
 	s.mux.HandleFunc("/", s.unknown)
 	s.mux.HandleFunc("GET /healthz", s.healthz)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	return s, nil
+}
+
+// methods are the routes of one pattern.
+type methods map[string]*Route
+
+// byMethod picks the route. The mux could, but it refuses a table in which a
+// pattern without a method, for the 405, overlaps with another's {id}.
+func (s *Server) byMethod(pattern string, m methods) http.HandlerFunc {
+	if m[http.MethodGet] != nil {
+		m[http.MethodHead] = m[http.MethodGet] // net/http leaves out the body
+	}
+	wrong := s.refuse(pattern, methodNotAllowed(strings.Join(slices.Sorted(maps.Keys(m)), ", ")))
+	return func(w http.ResponseWriter, r *http.Request) {
+		if route := m[r.Method]; route != nil {
+			s.serve(route, w, r)
+			return
+		}
+		wrong(w, r)
+	}
 }
 
 // Routes gives the table, for documents made from it.

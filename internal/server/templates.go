@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"tidings"
@@ -62,10 +61,8 @@ func (in NewTemplate) noun() (tidings.NewTemplate, error) {
 // pointAtType makes an error about the code point to the member that the
 // caller wrote it in.
 func (in NewTemplate) pointAtType(err error) error {
-	if e, ok := errors.AsType[*tidings.Error](err); ok && e.Pointer == "/code" && in.Code == "" && in.Type != "" {
-		moved := *e
-		moved.Pointer = "/type"
-		return &moved
+	if in.Code == "" && in.Type != "" {
+		return movePointer(err, "/code", "/type")
 	}
 	return err
 }
