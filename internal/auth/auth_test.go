@@ -149,26 +149,50 @@ func TestTokenAnswer(t *testing.T) {
 	}
 }
 
-func TestTokenRefusals(t *testing.T) {
+// tokenTest is one token request.
+type tokenTest struct {
+	name, body string
+	headers    []string
+	status     int
+	code       string // of the error; with 200 the scope
+}
+
+func basic(id, secret string) string {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.SetBasicAuth(id, secret)
+	return r.Header.Get("Authorization")
+}
+
+func (w *world) run(t *testing.T, tests []tokenTest) {
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			answer := post(w.Service, test.body, test.headers...)
+			got := decode(t, answer.Body)
+			code, _ := got["error"].(string)
+			if test.status == 200 {
+				code, _ = got["scope"].(string)
+			} else if len(got) != 2 || got["error_description"] == "" {
+				t.Errorf("not a flat error: %v", got)
+			}
+			if answer.StatusCode != test.status || code != test.code {
+				t.Errorf("got %d %v, want %d %s", answer.StatusCode, got, test.status, test.code)
+			}
+			if h := answer.Header; h.Get("Cache-Control") != "no-store" || h.Get("Content-Type") != "application/json" {
+				t.Errorf("headers %v", h)
+			}
+			if challenge := answer.Header.Get("WWW-Authenticate"); (challenge != "") != (test.status == 401) {
+				t.Errorf("WWW-Authenticate: %q", challenge)
+			}
+		})
+	}
+}
+
+func TestTokenGrants(t *testing.T) {
 	w := newWorld(t)
 	reader, readerSecret := w.client(t, "default", tidings.ScopeRead)
 	admin, adminSecret := w.client(t, "default", tidings.ScopeAdmin)
-	revoked, revokedSecret := w.client(t, "default", tidings.AllScopes...)
-	if err := w.store.RevokeClient(t.Context(), revoked); err != nil {
-		t.Fatal(err)
-	}
 	good := form("client_id", w.id, "client_secret", w.secret)
-	basic := func(id, secret string) string {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.SetBasicAuth(id, secret)
-		return r.Header.Get("Authorization")
-	}
-	for _, test := range []struct {
-		name, body string
-		headers    []string
-		status     int
-		code       string // or, with 200, the scope
-	}{
+	w.run(t, []tokenTest{
 		{"form", good, nil, 200, "publish read admin"},
 		{"basic", form(), []string{"Authorization", basic(w.id, w.secret)}, 200, "publish read admin"},
 		{"basic, form-urlencoded", form(), []string{"Authorization", basic(strings.ReplaceAll(w.id, "-", "%2D"), w.secret)}, 200, "publish read admin"},
@@ -178,7 +202,18 @@ func TestTokenRefusals(t *testing.T) {
 		{"admin implies the others", form("client_id", admin, "client_secret", adminSecret, "scope", "publish read"), nil, 200, "publish read"},
 		{"OpenID scopes are ignored", form("client_id", w.id, "client_secret", w.secret, "scope", "openid email read"), nil, 200, "read"},
 		{"only OpenID scopes", form("client_id", reader, "client_secret", readerSecret, "scope", "openid"), nil, 200, "read"},
+	})
+}
 
+func TestTokenRefusals(t *testing.T) {
+	w := newWorld(t)
+	reader, readerSecret := w.client(t, "default", tidings.ScopeRead)
+	revoked, revokedSecret := w.client(t, "default", tidings.AllScopes...)
+	if err := w.store.RevokeClient(t.Context(), revoked); err != nil {
+		t.Fatal(err)
+	}
+	good := form("client_id", w.id, "client_secret", w.secret)
+	w.run(t, []tokenTest{
 		{"empty", "", nil, 400, "invalid_request"},
 		{"no grant", "client_id=a&client_secret=b", nil, 400, "invalid_request"},
 		{"other grant", "grant_type=password&client_id=a&client_secret=b", nil, 400, "unsupported_grant_type"},
@@ -200,27 +235,7 @@ func TestTokenRefusals(t *testing.T) {
 		{"Basic and another id", form("client_id", reader), []string{"Authorization", basic(w.id, w.secret)}, 400, "invalid_request"},
 		{"unknown scope", form("client_id", w.id, "client_secret", w.secret, "scope", "root"), nil, 400, "invalid_scope"},
 		{"scope beyond the client's", form("client_id", reader, "client_secret", readerSecret, "scope", "publish"), nil, 400, "invalid_scope"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			answer := post(w.Service, test.body, test.headers...)
-			got := decode(t, answer.Body)
-			code, _ := got["error"].(string)
-			if test.status == 200 {
-				code, _ = got["scope"].(string)
-			} else if len(got) != 2 || got["error_description"] == "" {
-				t.Errorf("not a flat error: %v", got)
-			}
-			if answer.StatusCode != test.status || code != test.code {
-				t.Errorf("got %d %v, want %d %s", answer.StatusCode, got, test.status, test.code)
-			}
-			if h := answer.Header; h.Get("Cache-Control") != "no-store" || h.Get("Content-Type") != "application/json" {
-				t.Errorf("headers %v", h)
-			}
-			if challenge := answer.Header.Get("WWW-Authenticate"); (challenge != "") != (test.status == 401) {
-				t.Errorf("WWW-Authenticate: %q", challenge)
-			}
-		})
-	}
+	})
 	if log := w.log.String(); strings.Contains(log, w.secret) || strings.Contains(log, readerSecret) {
 		t.Error("the log holds a secret")
 	}

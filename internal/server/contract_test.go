@@ -257,6 +257,8 @@ func TestTemplates(t *testing.T) {
 	if older["code"] != "Old" {
 		t.Errorf("older %v", older)
 	}
+	// An escaped backslash before u0000 is no U+0000.
+	w.post("/templates/credentials", `{"name":"\\u0000","code":"Slash","attributes":{"a":{"type":"string"}}}`, bearer(w.newToken("other"))...).want(201)
 	w.post("/templates/credentials", `{"name":"Again","type":"Old","attributes":{"a":{"type":"string"}}}`).refused(409, "CONFLICT", "/type")
 	for query, want := range map[string]int{
 		"": 2, "?filter[id]=" + id: 1, "?filter[type]=Member": 1, "?filter[type]=" + publicURL + "/o/default/vct/Member": 1,

@@ -130,89 +130,93 @@ func TestOrganisationsAreApart(t *testing.T) {
 	w.get("/endpoints/" + endpoint).want(200)
 }
 
+// badBodies are requests that must be refused: where the error points, and a
+// part of its sentence. TEMPLATE stands for the id of one.
+var badBodies = []struct{ name, route, body, at, says string }{
+	{"empty", "/endpoints", "", "", "The body is empty"},
+	{"only white space", "/events", " \n\t", "", "The body is empty"},
+	{"null", "/endpoints", "null", "", "must be a JSON object; got null"},
+	{"array for one", "/endpoints", "[]", "", "must be a JSON object; got an array"},
+	{"string", "/endpoints", `"a"`, "", "got a string"},
+	{"number for events", "/events", "1", "", "a JSON object or an array of objects; got a number"},
+	{"not JSON", "/endpoints", "url=https://a.example", "", "line 1, column 1"},
+	{"second line", "/endpoints", "{\"url\":\"https://a.example\",\n  id}", "", "line 2, column 3 (offset 30)"},
+	{"cut", "/endpoints", `{"url":"https://a.exam`, "/url", "ends too early"},
+	{"trailing comma", "/endpoints", `{"url":"https://a.example",}`, "", "line 1, column 27"},
+	{"trailing data", "/endpoints", `{"url":"https://a.example"} {}`, "", "line 1, column 29"},
+	{"comment", "/endpoints", `{"url":"https://a.example"} // no`, "", "not valid JSON"},
+	{"byte order mark", "/endpoints", "\ufeff{}", "", "not valid JSON"},
+	{"invalid UTF-8", "/endpoints", "{\"url\":\"https://a.example/\xff\"}", "/url", "invalid UTF-8"},
+	{"half a surrogate", "/endpoints", `{"url":"https://a.example/\ud800"}`, "/url", "not valid JSON"},
+	{"NUL", "/endpoints", `{"url":"https://a.example/\u0000"}`, "/url", "U+0000"},
+	{"NUL in a name", "/templates/credentials", attributes(`{"a\u0000":{"type":"string"}}`), "/attributes/a\x00", "U+0000"},
+	{"twice", "/endpoints", `{"url":"https://a.example","url":"https://b.example"}`, "/url", "more than once"},
+	{"unknown", "/endpoints", `{"url":"https://a.example","secret":"a"}`, "/secret", "the members are url, id, filterTypes"},
+	{"other case", "/endpoints", `{"URL":"https://a.example"}`, "/URL", "no member"},
+	{"wrong type", "/endpoints", `{"url":1}`, "/url", "must be a string; got a number"},
+	{"wrong type in a list", "/endpoints", `{"url":"https://a.example","filterTypes":["openid4vc.issuance.failed",{}]}`, "/filterTypes/1", "must be a string; got an object"},
+	{"not a list", "/endpoints", `{"url":"https://a.example","filterTypes":"openid4vc.issuance.failed"}`, "/filterTypes", "must be an array; got a string"},
+
+	{"no url", "/endpoints", `{}`, "/url", "required"},
+	{"null url", "/endpoints", `{"url":null}`, "/url", "required"},
+	{"http", "/endpoints", `{"url":"http://a.example"}`, "/url", "https"},
+	{"loopback", "/endpoints", `{"url":"https://127.0.0.1/"}`, "/url", "public internet"},
+	{"bad id", "/endpoints", `{"url":"https://a.example","id":"a b"}`, "/id", "1 to 64"},
+	{"unknown type", "/endpoints", `{"url":"https://a.example","filterTypes":["openid4vc.issuance.failed","nope"]}`, "/filterTypes/1", "openid4vc.issuance.offered"},
+
+	{"no event", "/events", "[]", "", "1 to 1000"},
+	{"too many events", "/events", "[" + strings.Repeat("{},", 1000) + "{}]", "/1000", "at most 1000"},
+	{"no type", "/events", `{"payload":{"openId4VcIssuanceId":"a"}}`, "/eventType", "required"},
+	{"verifier's type", "/events", strings.Replace(eventBody("a"), "issuance.completed", "verification.verified", 1), "/eventType", "cannot be published"},
+	{"no payload", "/events", `{"eventType":"openid4vc.issuance.completed"}`, "/payload/openId4VcIssuanceId", "required"},
+	{"bad issuance", "/events", eventBody("a b"), "/payload/openId4VcIssuanceId", "1 to 128"},
+	{"personal data", "/events", strings.Replace(eventBody("a"), `"}}`, `","name":"Zainab"}}`, 1), "/payload/name", "no member"},
+	{"personal data in an array", "/events", "[" + eventBody("a") + "," + strings.Replace(eventBody("a"), `"}}`, `"},"claims":{}}`, 1) + "]", "/1/claims", "no member"},
+	{"wrong type in an array", "/events", "[" + eventBody("a") + `,{"eventType":1}]`, "/1/eventType", "must be a string; got a number"},
+	{"number in an array", "/events", "[" + eventBody("a") + `,1]`, "/1", "must be an object; got a number"},
+	{"array in an array", "/events", "[[]]", "/0", "must be an object; got an array"},
+	{"null in an array", "/events", "[null]", "/0/eventType", "required"},
+	{"twice in an array", "/events", `[{"eventType":"a","eventType":"b"}]`, "/0/eventType", "more than once"},
+	{"bad item", "/events", "[" + eventBody("a") + "," + eventBody("") + "]", "/1/payload/openId4VcIssuanceId", "required"},
+	{"bad key", "/events", `{"eventType":"openid4vc.issuance.failed","payload":{"openId4VcIssuanceId":"a"},"idempotencyKey":"a b"}`, "/idempotencyKey", "visible ASCII"},
+
+	{"no name", "/templates/credentials", `{"code":"C","attributes":{"a":{"type":"string"}}}`, "/name", "required"},
+	{"no code", "/templates/credentials", `{"name":"N","attributes":{"a":{"type":"string"}}}`, "/code", "required"},
+	{"bad code", "/templates/credentials", `{"name":"N","code":"/","attributes":{"a":{"type":"string"}}}`, "/code", "1 to 64"},
+	{"bad older code", "/templates/credentials", `{"name":"N","type":"/","attributes":{"a":{"type":"string"}}}`, "/type", "1 to 64"},
+	{"two codes", "/templates/credentials", `{"name":"N","type":"A","code":"B","attributes":{"a":{"type":"string"}}}`, "/type", "must not differ"},
+	{"mdoc", "/templates/credentials", `{"name":"N","code":"C","credentialFormat":"mso_mdoc","attributes":{"a":{"type":"string"}}}`, "/credentialFormat", "sd-jwt"},
+	{"no attributes", "/templates/credentials", attributes(`{}`), "/attributes", "required"},
+	{"attributes as a list", "/templates/credentials", attributes(`[]`), "/attributes", "must be an object; got an array"},
+	{"no attribute type", "/templates/credentials", attributes(`{"a":{}}`), "/attributes/a/type", "required"},
+	{"bad attribute type", "/templates/credentials", attributes(`{"a":{"type":"blob"}}`), "/attributes/a/type", "string, number, boolean or date"},
+	{"unknown attribute member", "/templates/credentials", attributes(`{"a":{"type":"string","max":1}}`), "/attributes/a/max", "no member"},
+	{"escaped pointer", "/templates/credentials", attributes(`{"a/b~c":{"type":1}}`), "/attributes/a~1b~0c/type", "must be a string; got a number"},
+	{"reserved", "/templates/credentials", attributes(`{"iss":{"type":"string"}}`), "/attributes/iss", "set by the issuer"},
+
+	{"no template", "/credentials/issuance", `{"attributes":{}}`, "/credentialTemplateId", "required"},
+	{"unknown template", "/credentials/issuance", `{"credentialTemplateId":"x","attributes":{}}`, "/credentialTemplateId", "no credential template"},
+	{"required attribute", "/credentials/issuance", offer(`"attributes":{}`), "/attributes/given_name", "requires"},
+	{"no attributes at all", "/credentials/issuance", `{"credentialTemplateId":"TEMPLATE"}`, "/attributes/given_name", "requires"},
+	{"unknown attribute", "/credentials/issuance", offer(`"attributes":{"given_name":"A","x":1}`), "/attributes/x", "no attribute"},
+	{"wrong attribute", "/credentials/issuance", offer(`"attributes":{"given_name":1}`), "/attributes/given_name", "must be a string"},
+	{"huge number", "/credentials/issuance", offer(`"attributes":{"given_name":"A","level":1e999}`), "/attributes/level", "must be"},
+	{"expires at once", "/credentials/issuance", offer(`"attributes":{"given_name":"A"},"expiresIn":0`), "/expiresIn", "1 to 7776000"},
+	{"expires too late", "/credentials/issuance", offer(`"attributes":{"given_name":"A"},"expiresIn":7776001`), "/expiresIn", "1 to 7776000"},
+	{"half a second", "/credentials/issuance", offer(`"attributes":{"given_name":"A"},"expiresIn":1.5`), "/expiresIn", "must be an integer"},
+	{"expiry as text", "/credentials/issuance", offer(`"attributes":{"given_name":"A"},"expiresIn":"60"`), "/expiresIn", "must be an integer; got a string"},
+	{"huge expiry", "/credentials/issuance", offer(`"attributes":{"given_name":"A"},"expiresIn":99999999999999999999`), "/expiresIn", "must be an integer"},
+}
+
+func attributes(text string) string { return `{"name":"N","code":"C","attributes":` + text + `}` }
+func offer(text string) string      { return `{"credentialTemplateId":"TEMPLATE",` + text + `}` }
+
 func TestBadBodies(t *testing.T) {
 	w := newWorld(t)
 	template := w.template("Member")
-	const events, endpoints, templates, issuances = "/events", "/endpoints", "/templates/credentials", "/credentials/issuance"
-	attributes := func(text string) string { return `{"name":"N","code":"C","attributes":` + text + `}` }
-	offer := func(text string) string { return `{"credentialTemplateId":"` + template + `",` + text + `}` }
-	for _, test := range []struct{ name, route, body, at, says string }{
-		{"empty", endpoints, "", "", "The body is empty"},
-		{"only white space", events, " \n\t", "", "The body is empty"},
-		{"null", endpoints, "null", "", "must be a JSON object; got null"},
-		{"array for one", endpoints, "[]", "", "must be a JSON object; got an array"},
-		{"string", endpoints, `"a"`, "", "got a string"},
-		{"number for events", events, "1", "", "a JSON object or an array of objects; got a number"},
-		{"not JSON", endpoints, "url=https://a.example", "", "line 1, column 1"},
-		{"second line", endpoints, "{\"url\":\"https://a.example\",\n  id}", "", "line 2, column 3 (offset 30)"},
-		{"cut", endpoints, `{"url":"https://a.exam`, "/url", "ends too early"},
-		{"trailing comma", endpoints, `{"url":"https://a.example",}`, "", "line 1, column 27"},
-		{"trailing data", endpoints, `{"url":"https://a.example"} {}`, "", "line 1, column 29"},
-		{"comment", endpoints, `{"url":"https://a.example"} // no`, "", "not valid JSON"},
-		{"byte order mark", endpoints, "\ufeff{}", "", "not valid JSON"},
-		{"invalid UTF-8", endpoints, "{\"url\":\"https://a.example/\xff\"}", "/url", "invalid UTF-8"},
-		{"half a surrogate", endpoints, `{"url":"https://a.example/\ud800"}`, "/url", "not valid JSON"},
-		{"NUL", endpoints, `{"url":"https://a.example/\u0000"}`, "/url", "U+0000"},
-		{"NUL in a name", templates, attributes(`{"a\u0000":{"type":"string"}}`), "/attributes/a\x00", "U+0000"},
-		{"twice", endpoints, `{"url":"https://a.example","url":"https://b.example"}`, "/url", "more than once"},
-		{"unknown", endpoints, `{"url":"https://a.example","secret":"a"}`, "/secret", "the members are url, id, filterTypes"},
-		{"other case", endpoints, `{"URL":"https://a.example"}`, "/URL", "no member"},
-		{"wrong type", endpoints, `{"url":1}`, "/url", "must be a string; got a number"},
-		{"wrong type in a list", endpoints, `{"url":"https://a.example","filterTypes":["openid4vc.issuance.failed",{}]}`, "/filterTypes/1", "must be a string; got an object"},
-		{"not a list", endpoints, `{"url":"https://a.example","filterTypes":"openid4vc.issuance.failed"}`, "/filterTypes", "must be an array; got a string"},
-
-		{"no url", endpoints, `{}`, "/url", "required"},
-		{"null url", endpoints, `{"url":null}`, "/url", "required"},
-		{"http", endpoints, `{"url":"http://a.example"}`, "/url", "https"},
-		{"loopback", endpoints, `{"url":"https://127.0.0.1/"}`, "/url", "public internet"},
-		{"bad id", endpoints, `{"url":"https://a.example","id":"a b"}`, "/id", "1 to 64"},
-		{"unknown type", endpoints, `{"url":"https://a.example","filterTypes":["openid4vc.issuance.failed","nope"]}`, "/filterTypes/1", "openid4vc.issuance.offered"},
-
-		{"no event", events, "[]", "", "1 to 1000"},
-		{"too many events", events, "[" + strings.Repeat("{},", 1000) + "{}]", "/1000", "at most 1000"},
-		{"no type", events, `{"payload":{"openId4VcIssuanceId":"a"}}`, "/eventType", "required"},
-		{"verifier's type", events, strings.Replace(eventBody("a"), "issuance.completed", "verification.verified", 1), "/eventType", "cannot be published"},
-		{"no payload", events, `{"eventType":"openid4vc.issuance.completed"}`, "/payload/openId4VcIssuanceId", "required"},
-		{"bad issuance", events, eventBody("a b"), "/payload/openId4VcIssuanceId", "1 to 128"},
-		{"personal data", events, strings.Replace(eventBody("a"), `"}}`, `","name":"Zainab"}}`, 1), "/payload/name", "no member"},
-		{"personal data in an array", events, "[" + eventBody("a") + "," + strings.Replace(eventBody("a"), `"}}`, `"},"claims":{}}`, 1) + "]", "/1/claims", "no member"},
-		{"wrong type in an array", events, "[" + eventBody("a") + `,{"eventType":1}]`, "/1/eventType", "must be a string; got a number"},
-		{"number in an array", events, "[" + eventBody("a") + `,1]`, "/1", "must be an object; got a number"},
-		{"array in an array", events, "[[]]", "/0", "must be an object; got an array"},
-		{"null in an array", events, "[null]", "/0/eventType", "required"},
-		{"twice in an array", events, `[{"eventType":"a","eventType":"b"}]`, "/0/eventType", "more than once"},
-		{"bad item", events, "[" + eventBody("a") + "," + eventBody("") + "]", "/1/payload/openId4VcIssuanceId", "required"},
-		{"bad key", events, `{"eventType":"openid4vc.issuance.failed","payload":{"openId4VcIssuanceId":"a"},"idempotencyKey":"a b"}`, "/idempotencyKey", "visible ASCII"},
-
-		{"no name", templates, `{"code":"C","attributes":{"a":{"type":"string"}}}`, "/name", "required"},
-		{"no code", templates, `{"name":"N","attributes":{"a":{"type":"string"}}}`, "/code", "required"},
-		{"bad code", templates, `{"name":"N","code":"/","attributes":{"a":{"type":"string"}}}`, "/code", "1 to 64"},
-		{"bad older code", templates, `{"name":"N","type":"/","attributes":{"a":{"type":"string"}}}`, "/type", "1 to 64"},
-		{"two codes", templates, `{"name":"N","type":"A","code":"B","attributes":{"a":{"type":"string"}}}`, "/type", "must not differ"},
-		{"mdoc", templates, `{"name":"N","code":"C","credentialFormat":"mso_mdoc","attributes":{"a":{"type":"string"}}}`, "/credentialFormat", "sd-jwt"},
-		{"no attributes", templates, attributes(`{}`), "/attributes", "required"},
-		{"attributes as a list", templates, attributes(`[]`), "/attributes", "must be an object; got an array"},
-		{"no attribute type", templates, attributes(`{"a":{}}`), "/attributes/a/type", "required"},
-		{"bad attribute type", templates, attributes(`{"a":{"type":"blob"}}`), "/attributes/a/type", "string, number, boolean or date"},
-		{"unknown attribute member", templates, attributes(`{"a":{"type":"string","max":1}}`), "/attributes/a/max", "no member"},
-		{"escaped pointer", templates, attributes(`{"a/b~c":{"type":1}}`), "/attributes/a~1b~0c/type", "must be a string; got a number"},
-		{"reserved", templates, attributes(`{"iss":{"type":"string"}}`), "/attributes/iss", "set by the issuer"},
-
-		{"no template", issuances, `{"attributes":{}}`, "/credentialTemplateId", "required"},
-		{"unknown template", issuances, `{"credentialTemplateId":"x","attributes":{}}`, "/credentialTemplateId", "no credential template"},
-		{"required attribute", issuances, offer(`"attributes":{}`), "/attributes/given_name", "requires"},
-		{"no attributes at all", issuances, `{"credentialTemplateId":"` + template + `"}`, "/attributes/given_name", "requires"},
-		{"unknown attribute", issuances, offer(`"attributes":{"given_name":"A","x":1}`), "/attributes/x", "no attribute"},
-		{"wrong attribute", issuances, offer(`"attributes":{"given_name":1}`), "/attributes/given_name", "must be a string"},
-		{"huge number", issuances, offer(`"attributes":{"given_name":"A","level":1e999}`), "/attributes/level", "must be"},
-		{"expires at once", issuances, offer(`"attributes":{"given_name":"A"},"expiresIn":0`), "/expiresIn", "1 to 7776000"},
-		{"expires too late", issuances, offer(`"attributes":{"given_name":"A"},"expiresIn":7776001`), "/expiresIn", "1 to 7776000"},
-		{"half a second", issuances, offer(`"attributes":{"given_name":"A"},"expiresIn":1.5`), "/expiresIn", "must be an integer"},
-		{"expiry as text", issuances, offer(`"attributes":{"given_name":"A"},"expiresIn":"60"`), "/expiresIn", "must be an integer; got a string"},
-		{"huge expiry", issuances, offer(`"attributes":{"given_name":"A"},"expiresIn":99999999999999999999`), "/expiresIn", "must be an integer"},
-	} {
+	for _, test := range badBodies {
 		t.Run(test.name, func(t *testing.T) {
-			a := w.post(test.route, test.body, "Content-Type", "application/json")
+			a := w.post(test.route, strings.ReplaceAll(test.body, "TEMPLATE", template), "Content-Type", "application/json")
 			a.t = t
 			a.refused(400, "VALIDATION_ERROR", test.at)
 			if detail := a.detail(); !strings.Contains(detail, test.says) || strings.Contains(detail, "Go ") || strings.Contains(detail, "json:") {
