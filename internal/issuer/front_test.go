@@ -47,7 +47,7 @@ func (c *clock) Advance(d time.Duration) {
 
 // front is a whole issuer behind TLS on a real store, with one organisation.
 type front struct {
-	*testing.T
+	testing.TB
 	*issuer.Issuer
 	clock    *clock
 	store    *store.Store
@@ -58,10 +58,10 @@ type front struct {
 }
 
 // open starts an issuer; change may alter its configuration or its store.
-func open(t *testing.T, change ...func(*issuer.Config, *issuer.Store)) *front {
+func open(t testing.TB, change ...func(*issuer.Config, *issuer.Store)) *front {
 	t.Helper()
 	ctx := t.Context()
-	f := &front{T: t, clock: &clock{now: time.Date(2026, 3, 5, 16, 30, 12, 345e6, time.UTC)}, spy: &spy{}}
+	f := &front{TB: t, clock: &clock{now: time.Date(2026, 3, 5, 16, 30, 12, 345e6, time.UTC)}, spy: &spy{}}
 	log := slog.New(slog.NewJSONHandler(&f.spy.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	f.store, err = store.Open(ctx, store.Options{Dir: t.TempDir(), Now: f.clock.Now, Log: log})
@@ -76,6 +76,7 @@ func open(t *testing.T, change ...func(*issuer.Config, *issuer.Store)) *front {
 	f.Issuer, err = issuer.New(ctx, cfg, backing)
 	f.must(err)
 	f.server.Config.Handler = f.Handler()
+	f.server.Config.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 	f.server.StartTLS()
 	t.Cleanup(f.server.Close)
 	f.spy.next = f.server.Client().Transport
@@ -83,6 +84,13 @@ func open(t *testing.T, change ...func(*issuer.Config, *issuer.Store)) *front {
 	f.template = f.newTemplate(f.org, "Badge")
 	t.Cleanup(func() { f.spy.check(t) })
 	return f
+}
+
+// with gives the same front for another test.
+func (f *front) with(t testing.TB) *front {
+	other := *f
+	other.TB = t
+	return &other
 }
 
 func (f *front) must(err error) {
@@ -132,10 +140,10 @@ func (f *front) client() *http.Client { return &http.Client{Transport: f.spy} }
 // wallet makes a wallet with a new key and the clock of the test.
 func (f *front) wallet() *wallet.Wallet {
 	f.Helper()
-	return wallet.New(f.client(), newKey(f.T)).WithClock(f.clock.Now)
+	return wallet.New(f.client(), newKey(f)).WithClock(f.clock.Now)
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -152,6 +160,13 @@ type session struct {
 	issuer   *wallet.Issuer
 	offer    *wallet.Offer
 	token    *wallet.Token
+}
+
+// with gives the same session for another test.
+func (s *session) with(t testing.TB) *session {
+	other := *s
+	other.f = s.f.with(t)
+	return &other
 }
 
 func (f *front) session() *session {
@@ -292,7 +307,7 @@ func (s *spy) collect(name string, v any) {
 	}
 }
 
-func (s *spy) check(t *testing.T) {
+func (s *spy) check(t testing.TB) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.log.String() + strings.Join(s.refused, "\n")

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 	"time"
 )
 
@@ -39,7 +40,7 @@ func (k macKey) seal(purpose string, body []byte, context ...string) string {
 
 // open gives the body back if text was sealed for this purpose and context.
 func (k macKey) open(purpose, text string, context ...string) ([]byte, bool) {
-	if len(text) > maxSealed {
+	if len(text) > maxSealed || strings.ContainsAny(text, "\r\n") { // which the decoder would skip
 		return nil, false
 	}
 	raw, err := sealing.DecodeString(text)
