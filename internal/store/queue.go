@@ -168,9 +168,15 @@ func (t *tx) health(r *tidings.AttemptResult) error {
 	return err
 }
 
-// Prune deletes what has run out and nobody will ask for: spent nonces and
-// idempotency keys. It tells how many rows went.
-func (s *Store) Prune(ctx context.Context, limit int) (pruned int64, err error) {
+// Prune deletes up to limit rows each of what has run out and nobody will ask
+// for: spent nonces and idempotency keys. It tells how many went.
+func (s *Store) Prune(ctx context.Context, limit int) (pruned int, err error) {
+	now := s.now().UnixMilli()
+	var due bool
+	err = s.queryRow(ctx, "SELECT EXISTS (SELECT 1 FROM nonce WHERE expires_at <= $1) OR EXISTS (SELECT 1 FROM idempotency WHERE expires_at <= $1)", []any{now}, &due)
+	if err != nil || !due {
+		return 0, err
+	}
 	err = s.w.submit(ctx, classTransition, 0, limit, func(t *tx) error {
 		n, err := t.exec("DELETE FROM nonce WHERE hash IN (SELECT hash FROM nonce WHERE expires_at <= $1 LIMIT $2)", t.now, limit)
 		if err != nil {
@@ -178,7 +184,7 @@ func (s *Store) Prune(ctx context.Context, limit int) (pruned int64, err error) 
 		}
 		m, err := t.exec(`DELETE FROM idempotency WHERE (organisation_id, route, key) IN
 			(SELECT organisation_id, route, key FROM idempotency WHERE expires_at <= $1 LIMIT $2)`, t.now, limit)
-		pruned = n + m
+		pruned = int(n + m)
 		return err
 	})
 	return pruned, err

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"tidings/internal/store"
+)
+
+type checkCommand struct {
+	dataFlag
+	Limit int `default:"20" help:"How many breaches of each sort are listed."`
+}
+
+// Run proves the store's invariants, and lists what breaks them.
+func (c checkCommand) Run(ctx context.Context, env *environment) error {
+	return c.visit(ctx, env, func(s *store.Store) error {
+		breaches, err := s.Check(ctx, c.Limit)
+		for _, b := range breaches {
+			fmt.Fprintln(env.stdout, b)
+		}
+		if err == nil && len(breaches) > 0 {
+			err = fmt.Errorf("%d breaches found", len(breaches))
+		}
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(env.stdout, "ok: every accepted event has all its deliveries, nothing is forgotten, every issuance told its story once")
+		return err
+	})
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"os"
+	"time"
+
+	"tidings/internal/app"
+	"tidings/internal/egress"
+)
+
+type serveCommand struct {
+	Listen          string          `env:"TIDINGS_LISTEN" default:"127.0.0.1:8080" help:"Address to listen on."`
+	Data            string          `env:"TIDINGS_DATA" default:"./tidings-data" placeholder:"DIR" help:"Folder of the embedded database, with all keys."`
+	PublicURL       string          `env:"TIDINGS_PUBLIC_URL" placeholder:"https://…" help:"Base of all links. Default: http://LISTEN, which is for a trial on this machine only."`
+	TLSCert         string          `env:"TIDINGS_TLS_CERT" placeholder:"FILE" help:"Certificate (PEM), to serve HTTPS itself."`
+	TLSKey          string          `env:"TIDINGS_TLS_KEY" placeholder:"FILE" help:"Its key (PEM)."`
+	EgressAllow     []netip.Prefix  `env:"TIDINGS_EGRESS_ALLOW" placeholder:"CIDR,…" help:"Private networks that webhooks may go to. Default: none."`
+	EgressCA        string          `env:"TIDINGS_EGRESS_CA" placeholder:"FILE" help:"Extra root certificates (PEM) trusted for receivers."`
+	EgressProxy     string          `env:"TIDINGS_EGRESS_PROXY" placeholder:"URL" help:"An outgoing proxy."`
+	OfferLife       time.Duration   `env:"TIDINGS_OFFER_LIFE" default:"168h" help:"How long an offer can be accepted."`
+	AcceptanceGrace time.Duration   `env:"TIDINGS_ACCEPTANCE_GRACE" default:"10s" help:"How long a wallet may still refuse a delivered credential."`
+	TokenLife       time.Duration   `env:"TIDINGS_TOKEN_LIFE" default:"5m" help:"How long a wallet's access token works."`
+	RetrySchedule   []time.Duration `env:"TIDINGS_RETRY_SCHEDULE" default:"5s,5m,30m,2h,5h,10h,14h,20h,24h" placeholder:"5s,5m,…" help:"Delays after each failed attempt."`
+	AttemptTimeout  time.Duration   `env:"TIDINGS_ATTEMPT_TIMEOUT" default:"15s" help:"Time for one request to a receiver."`
+	DisableAfter    time.Duration   `env:"TIDINGS_DISABLE_AFTER" default:"120h" help:"An endpoint that has only failed for so long is disabled."`
+	DrainTimeout    time.Duration   `env:"TIDINGS_DRAIN_TIMEOUT" default:"20s" help:"How long a stop waits for work in flight."`
+	LogFormat       string          `env:"TIDINGS_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of the log: text or json."`
+	LogLevel        slog.Level      `env:"TIDINGS_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	Config          string          `env:"TIDINGS_CONFIG" placeholder:"FILE" help:"The same settings in a TOML file; flags and environment win."`
+}
+
+// Help says what the flags do not.
+func (serveCommand) Help() string {
+	return `TIDINGS_CLIENT_ID and TIDINGS_CLIENT_SECRET name the first client of the organisation "default": it is made at the start where it does not exist.
+
+SIGTERM or SIGINT drains: no new work is taken, requests and attempts in flight end or are given back.`
+}
+
+// Run serves until it is told to stop.
+func (c serveCommand) Run(ctx context.Context, env *environment) error {
+	log := logger(env, c.LogFormat, c.LogLevel)
+	cfg, err := c.config(log)
+	if err != nil {
+		return usageError{err}
+	}
+	a, err := app.New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	log.Info("serving", "url", a.URL, "listen", c.Listen, "data", c.Data, "version", cfg.Version)
+	return a.Run(ctx)
+}
+
+func logger(env *environment, format string, level slog.Level) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(env.stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(env.stderr, o))
+}
+
+// config turns flags into the app's configuration.
+func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
+	cfg := app.Default()
+	cfg.Listen, cfg.Data, cfg.PublicURL = c.Listen, c.Data, c.PublicURL
+	cfg.TLSCert, cfg.TLSKey = c.TLSCert, c.TLSKey
+	cfg.EgressAllow = c.EgressAllow
+	cfg.OfferLife, cfg.AcceptanceGrace, cfg.TokenLife = c.OfferLife, c.AcceptanceGrace, c.TokenLife
+	cfg.RetrySchedule, cfg.AttemptTimeout, cfg.DisableAfter = c.RetrySchedule, c.AttemptTimeout, c.DisableAfter
+	cfg.DrainTimeout = c.DrainTimeout
+	cfg.ClientID, cfg.ClientSecret = os.Getenv("TIDINGS_CLIENT_ID"), os.Getenv("TIDINGS_CLIENT_SECRET")
+	cfg.Version, cfg.Log = version(), log
+	cfg.Fatal = func(err error) {
+		log.Error("the disk does not keep what it is told to: the process ends, as nothing can be relied on", "error", err)
+		os.Exit(exitStorage)
+	}
+	if c.EgressCA != "" {
+		roots, err := egress.LoadRoots(c.EgressCA)
+		if err != nil {
+			return cfg, fmt.Errorf("egress-ca: %w", err)
+		}
+		cfg.EgressRoots = roots
+	}
+	if c.EgressProxy != "" {
+		proxy, err := url.Parse(c.EgressProxy)
+		if err != nil {
+			return cfg, fmt.Errorf("egress-proxy is no URL")
+		}
+		cfg.EgressProxy = proxy
+	}
+	return cfg, nil
+}

@@ -1,0 +1,201 @@
+// Package app joins the parts to a server: it is the only one that knows them
+// all.
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"tidings/internal/auth"
+	"tidings/internal/delivery"
+	"tidings/internal/egress"
+	"tidings/internal/issuer"
+	"tidings/internal/server"
+	"tidings/internal/store"
+)
+
+// App is a server that is wired and listens, but does not work yet: [App.Run]
+// has it work.
+type App struct {
+	URL   string // its public URL
+	Store *store.Store
+
+	cfg      Config
+	listener net.Listener
+	handler  http.Handler
+	engine   *delivery.Engine
+	issuer   *issuer.Issuer
+	egress   *egress.Client
+}
+
+// New wires a server. What it opened is closed by [App.Run], or by New itself
+// where it fails.
+func New(ctx context.Context, cfg Config) (_ *App, err error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	a := &App{cfg: cfg}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+
+	if a.listener, err = listen(cfg); err != nil {
+		return nil, err
+	}
+	a.URL = publicURL(cfg, a.listener)
+
+	// The store wakes the engine, and the engine reads the store.
+	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Now: cfg.Now, Log: cfg.Log, OnWake: a.wake, OnFatal: cfg.Fatal})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.first(ctx, auth.HashClientSecret); err != nil {
+		return nil, fmt.Errorf("making the first client: %w", err)
+	}
+	a.egress, err = egress.New(egress.Config{Allow: cfg.EgressAllow, RootCAs: cfg.EgressRoots, Proxy: cfg.EgressProxy, Timeout: cfg.AttemptTimeout})
+	if err != nil {
+		return nil, err
+	}
+	a.engine = delivery.New(a.Store, sender{a.egress}, delivery.Config{
+		Policy:         delivery.Policy{RetrySchedule: cfg.RetrySchedule, DisableAfter: cfg.DisableAfter},
+		AttemptTimeout: cfg.AttemptTimeout,
+		DrainTimeout:   cfg.DrainTimeout * 3 / 4, // the rest is for recording and closing
+		UserAgent:      "Tidings/" + cfg.Version,
+		Now:            cfg.Now,
+		Log:            cfg.Log,
+	})
+	tokens, err := auth.New(ctx, auth.Config{PublicURL: a.URL, Now: cfg.Now, Log: cfg.Log}, a.Store)
+	if err != nil {
+		return nil, err
+	}
+	a.issuer, err = issuer.New(ctx, issuer.Config{PublicURL: a.URL, AccessLife: cfg.TokenLife, Grace: cfg.AcceptanceGrace, Now: cfg.Now, Log: cfg.Log}, a.Store)
+	if err != nil {
+		return nil, err
+	}
+	api, err := server.New(server.Config{
+		Auth: tokens, Endpoints: a.Store, Events: a.Store, Deliveries: a.Store, Templates: a.Store, Issuances: a.Store, Issuer: a.issuer,
+		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, Ready: a.Store.Ready, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.handler = routes(api, tokens, a.issuer)
+	return a, nil
+}
+
+// routes says who answers what.
+func routes(api http.Handler, tokens *auth.Service, issuer *issuer.Issuer) http.Handler {
+	const oidc = "/iam/realms/product-hub/protocol/openid-connect"
+	protocol := issuer.Handler()
+	mux := http.NewServeMux()
+	mux.Handle("/", api)
+	mux.HandleFunc(oidc+"/token", tokens.Token)
+	mux.HandleFunc(oidc+"/certs", tokens.Certs)
+	mux.Handle("/o/", protocol)
+	mux.Handle("/.well-known/", protocol)
+	mux.Handle("/invitation", protocol)
+	return mux
+}
+
+// Run serves and delivers until ctx ends, then drains: no new work is taken,
+// requests and attempts in flight end or are given back. It closes what [New]
+// opened.
+func (a *App) Run(ctx context.Context) error {
+	defer a.close()
+	work, stop := context.WithCancel(ctx)
+	defer stop()
+	srv := &http.Server{
+		Handler:           a.handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          quiet(a.cfg.Log),
+	}
+	var group sync.WaitGroup
+	errs := make(chan error, 2)
+	part := func(run func() error) {
+		group.Go(func() {
+			if err := run(); err != nil {
+				errs <- err
+				stop()
+			}
+		})
+	}
+	part(func() error { return a.engine.Run(work) })
+	group.Go(func() { a.issuer.Run(work) })
+	group.Go(func() { a.keepHouse(work) })
+	part(func() error {
+		if err := srv.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving: %w", err)
+		}
+		return nil
+	})
+
+	<-work.Done()
+	a.cfg.Log.Info("stopping", "drain_timeout", a.cfg.DrainTimeout)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.DrainTimeout*3/4)
+	defer cancel()
+	if err := srv.Shutdown(drain); err != nil {
+		srv.Close()
+	}
+	group.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+func (a *App) close() {
+	if a.listener != nil {
+		a.listener.Close() // the server has closed it already, unless none was started
+	}
+	if a.egress != nil {
+		a.egress.CloseIdle()
+	}
+	if a.Store != nil {
+		if err := a.Store.Close(); err != nil {
+			a.cfg.Log.Error("closing the store", "error", err)
+		}
+	}
+}
+
+func listen(cfg Config) (net.Listener, error) {
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil || cfg.TLSCert == "" {
+		return l, err
+	}
+	keyPair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("reading the TLS certificate: %w", err), l.Close())
+	}
+	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{keyPair}, NextProtos: []string{"http/1.1"}}), nil
+}
+
+// publicURL gives the base of all links. An installation that is reachable
+// under http only works on loopback, and says so.
+func publicURL(cfg Config, l net.Listener) string {
+	url := cfg.PublicURL
+	if url == "" {
+		scheme := "http://"
+		if cfg.TLSCert != "" {
+			scheme = "https://"
+		}
+		url = scheme + l.Addr().String()
+	}
+	if url[:5] == "http:" {
+		cfg.Log.Warn("the public URL is http: good for a trial on this machine only; wallets may refuse it. Set --public-url to the https address that clients use", "public_url", url)
+	}
+	return url
+}

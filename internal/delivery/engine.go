@@ -1,0 +1,412 @@
+// Package delivery sends pending deliveries to their endpoints, decides what
+// follows from each answer, and records it.
+//
+// One goroutine, the engine's, owns all lanes. It hears of new rows by wakes
+// after each commit, has lanes read by a few loaders, hands deliveries to
+// workers, and collects their results, which a recorder makes durable in
+// batches:
+//
+//	store ──wake──▶ engine ──▶ worker: sign, send, decide ──▶ engine ──▶ recorder ──▶ store
+//	                   └─────▶ loader: read a lane ─────────────▲
+//
+// A retry is the same row, due again: there is no second path.
+package delivery
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"tidings"
+)
+
+// Store is what the engine needs of the store.
+type Store interface {
+	BusyLanes(ctx context.Context) ([]int64, error)
+	Lane(ctx context.Context, endpoint int64) (tidings.Lane, error)
+	Pending(ctx context.Context, endpoint int64, after tidings.QueuePosition, limit int) ([]tidings.PendingDelivery, error)
+	OldestPending(ctx context.Context, endpoint int64) (tidings.PendingDelivery, error)
+	Record(results []tidings.AttemptResult) []error
+}
+
+// Sender posts to strangers. It never follows a redirect and bounds what it
+// reads; ctx bounds its time.
+type Sender interface {
+	Post(ctx context.Context, url string, header http.Header, body []byte) Answer
+}
+
+// Config says how the engine works.
+type Config struct {
+	Policy         Policy           // default DefaultPolicy
+	AttemptTimeout time.Duration    // for one request, from dialling to the end of the answer; default 15 s
+	MaxInFlight    int              // attempts of all endpoints at the same time, but for slow ones; default 512
+	DrainTimeout   time.Duration    // how long a stop waits for attempts in flight; default 20 s
+	UserAgent      string           // default "Tidings"
+	Now            func() time.Time // default time.Now
+	Log            *slog.Logger     // default slog.Default()
+}
+
+func (c Config) withDefaults() Config {
+	if c.Policy.RetrySchedule == nil {
+		c.Policy = DefaultPolicy
+	}
+	if c.AttemptTimeout == 0 {
+		c.AttemptTimeout = 15 * time.Second
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = 512
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 20 * time.Second
+	}
+	if c.UserAgent == "" {
+		c.UserAgent = "Tidings"
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+const (
+	loaders       = 4                      // lanes read at the same time
+	maxUnrecorded = 4096                   // results that wait to be recorded; at that, nothing starts
+	longestSleep  = time.Second            // so that a clock that is moved is noticed
+	sweepEvery    = 5 * time.Second        // the safety net: lanes are read from their start
+	dormantEvery  = 15 * time.Second       // the same for lanes with nothing due
+	idleAfter     = time.Minute            // a lane with nothing to do is forgotten then
+	idleWorkers   = 64                     // workers kept for the next attempt
+	slowLimit     = 4                      // slow attempts there may be, in multiples of MaxInFlight
+	recordRetry   = 250 * time.Millisecond // between two tries to record
+)
+
+// Engine delivers. Make one with [New], then [Engine.Run] it.
+type Engine struct {
+	cfg    Config
+	store  Store
+	sender Sender
+
+	wakes    *mailbox[tidings.Wake]
+	finished *mailbox[attempted]
+	recorded *mailbox[recording]
+	loads    *mailbox[loaded]
+	results  *mailbox[tidings.AttemptResult] // towards the recorder
+	loadJobs chan loadJob
+	attempts chan *attempt // towards idle workers; nil ends one
+	group    sync.WaitGroup
+
+	// What follows belongs to the engine's goroutine.
+	lanes       map[int64]*lane
+	ready       []*lane
+	timers      timers
+	waitingLoad []*lane // want to be read, no loader is free
+	freeLoaders int
+	idle        int // workers that wait
+	flight      flight
+	unrecorded  int
+	troubled    bool // results cannot be recorded: nothing starts
+	draining    bool
+	swept       time.Time
+}
+
+// New makes an engine.
+func New(store Store, sender Sender, cfg Config) *Engine {
+	cfg = cfg.withDefaults()
+	return &Engine{
+		cfg: cfg, store: store, sender: sender,
+		wakes: newMailbox[tidings.Wake](), finished: newMailbox[attempted](), recorded: newMailbox[recording](),
+		loads: newMailbox[loaded](), results: newMailbox[tidings.AttemptResult](),
+		loadJobs: make(chan loadJob, loaders), attempts: make(chan *attempt, (1+slowLimit)*cfg.MaxInFlight+idleWorkers),
+		lanes: map[int64]*lane{}, freeLoaders: loaders, flight: flight{limit: cfg.MaxInFlight, slowLimit: slowLimit * cfg.MaxInFlight},
+	}
+}
+
+// Wake tells of lanes that have something to do. It never blocks: the store
+// calls it after each commit.
+func (e *Engine) Wake(wakes []tidings.Wake) { e.wakes.put(wakes...) }
+
+// Run delivers until ctx ends, then drains: nothing new starts, attempts in
+// flight end and are recorded, or are given up when the drain time is over.
+func (e *Engine) Run(ctx context.Context) error {
+	work, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	for range loaders {
+		e.group.Go(func() { e.load(work) })
+	}
+	recorderDone := make(chan struct{})
+	stopRecorder := make(chan struct{})
+	go func() {
+		defer close(recorderDone)
+		e.record(stopRecorder)
+	}()
+
+	var err error
+	if err = e.sweep(ctx); err == nil {
+		e.loop(ctx, work)
+	}
+	giveUp()
+	e.awaitAttempts()
+	close(stopRecorder)
+	<-recorderDone
+	close(e.loadJobs)
+	close(e.attempts)
+	e.group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// loop is the engine's goroutine: it takes what happened, then starts what may
+// start, then sleeps.
+func (e *Engine) loop(ctx, work context.Context) {
+	var deadline <-chan time.Time
+	sleep := time.NewTimer(0)
+	defer sleep.Stop()
+	stop := ctx.Done()
+	for {
+		e.takeAll(work)
+		if e.draining && e.flight.count() == 0 {
+			return
+		}
+		sleep.Reset(e.untilNext())
+		select {
+		case <-e.wakes.signal:
+		case <-e.finished.signal:
+		case <-e.recorded.signal:
+		case <-e.loads.signal:
+		case <-sleep.C:
+		case <-stop:
+			stop, e.draining = nil, true
+			deadline = time.After(e.cfg.DrainTimeout)
+		case <-deadline:
+			e.cfg.Log.Warn("the drain time is over: attempts are given up", "attempts", e.flight.count())
+			return
+		}
+	}
+}
+
+// takeAll takes in all that has happened, and starts what may start.
+func (e *Engine) takeAll(work context.Context) {
+	now := e.cfg.Now()
+	for _, w := range e.wakes.take(nil) {
+		e.onWake(w, now)
+	}
+	for _, f := range e.finished.take(nil) {
+		e.onFinished(f, now)
+	}
+	for _, r := range e.recorded.take(nil) {
+		e.onRecorded(r, now)
+	}
+	for _, l := range e.loads.take(nil) {
+		e.onLoaded(l, now)
+	}
+	for _, l := range e.timers.due(now) {
+		e.touch(l, now)
+	}
+	if e.draining {
+		return
+	}
+	if now.Sub(e.swept) >= sweepEvery || now.Before(e.swept) {
+		e.onSweep(now)
+	}
+	e.dispatch(work, now)
+}
+
+// untilNext is how long the engine may sleep.
+func (e *Engine) untilNext() time.Duration {
+	now, at := e.cfg.Now(), e.timers.first()
+	if slow := e.flight.nextSlow(); len(e.ready) > 0 && slow.Before(at) {
+		at = slow
+	}
+	return min(max(at.Sub(now), 0), longestSleep)
+}
+
+func (e *Engine) lane(key int64) *lane {
+	l := e.lanes[key]
+	if l == nil {
+		l = newLane(key)
+		l.checked = e.cfg.Now()
+		e.lanes[key] = l
+	}
+	return l
+}
+
+func (e *Engine) onWake(w tidings.Wake, now time.Time) {
+	l := e.lane(w.EndpointKey)
+	l.wake(w)
+	e.touch(l, now)
+}
+
+func (e *Engine) onFinished(f attempted, now time.Time) {
+	e.idle++
+	if e.idle > idleWorkers {
+		e.idle--
+		e.attempts <- nil
+	}
+	e.flight.end(f.attempt)
+	l := e.lanes[f.attempt.delivery.EndpointKey]
+	e.conclude(l, f, now)
+	e.touch(l, now)
+}
+
+// conclude decides what follows from an attempt, and has it recorded.
+func (e *Engine) conclude(l *lane, f attempted, now time.Time) {
+	d := f.attempt.delivery
+	if f.answer.ErrorCode == ErrorCanceled && f.answer.StatusCode == 0 {
+		l.canceled(d)
+		return
+	}
+	before := l.health
+	decision := e.cfg.Policy.Decide(d.AttemptCount+1, f.answer, before, now, luck())
+	l.ended(d, decision)
+	e.unrecorded++
+	e.results.put(f.result(decision, before))
+}
+
+func (e *Engine) onRecorded(r recording, now time.Time) {
+	e.troubled = r.troubled
+	for i, result := range r.results {
+		e.unrecorded--
+		l := e.lanes[result.Delivery.EndpointKey]
+		l.recorded(result)
+		if r.errs[i] != nil { // the row is still as it was: try again, but not at once
+			l.muted = now.Add(dormantEvery)
+			l.lower(result.Delivery.Due)
+		}
+		e.touch(l, now)
+	}
+}
+
+// touch does what a lane needs after anything happened to it.
+func (e *Engine) touch(l *lane, now time.Time) {
+	if e.draining {
+		return
+	}
+	if l.wantsLoad(now) {
+		e.requestLoad(l, now)
+	}
+	if !l.queued && l.startable(now) >= 0 {
+		l.queued = true
+		e.ready = append(e.ready, l)
+	}
+	if at := l.nextLook(now); at.After(now) {
+		e.timers.set(l, at)
+	}
+	if l.quiet() {
+		l.idle = earlier(now, cmpZero(l.idle, now))
+	} else {
+		l.idle = time.Time{}
+	}
+}
+
+func cmpZero(t, or time.Time) time.Time {
+	if t.IsZero() {
+		return or
+	}
+	return t
+}
+
+// dispatch starts attempts, one lane after the other, one attempt at a turn.
+func (e *Engine) dispatch(work context.Context, now time.Time) {
+	for len(e.ready) > 0 && !e.troubled && e.unrecorded < maxUnrecorded && e.flight.room(now) {
+		l := e.ready[0]
+		e.ready = e.ready[1:]
+		l.queued = false
+		i := l.startable(now)
+		if i < 0 {
+			continue
+		}
+		e.start(work, l, i, now)
+		e.touch(l, now)
+	}
+	if len(e.ready) == 0 {
+		e.ready = nil
+	}
+}
+
+func (e *Engine) start(work context.Context, l *lane, i int, now time.Time) {
+	a := &attempt{delivery: l.start(i), target: l.target, started: now}
+	e.flight.start(a)
+	if e.idle > 0 {
+		e.idle--
+		e.attempts <- a
+		return
+	}
+	e.group.Go(func() { e.work(work, a) })
+}
+
+// onSweep is the safety net: it has lanes read from their start, and forgets
+// those that have nothing to do.
+func (e *Engine) onSweep(now time.Time) {
+	e.swept = now
+	for key, l := range e.lanes {
+		every := sweepEvery
+		if l.flying == 0 && len(l.ring) == 0 {
+			every = dormantEvery
+		}
+		switch {
+		case l.quiet() && !l.idle.IsZero() && now.Sub(l.idle) >= idleAfter:
+			e.timers.drop(l)
+			delete(e.lanes, key)
+			continue
+		case !l.quiet() && !l.probing() && now.Sub(l.checked) >= every:
+			l.restart(now)
+		}
+		e.touch(l, now)
+	}
+	e.group.Go(func() { e.findForgotten(context.Background()) })
+}
+
+// findForgotten wakes the lanes that have pending rows, so that a wake that was
+// lost costs seconds and not a delivery.
+func (e *Engine) findForgotten(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
+	defer cancel()
+	busy, err := e.store.BusyLanes(ctx)
+	if err != nil {
+		e.cfg.Log.Error("looking for lanes with pending deliveries", "error", err)
+		return
+	}
+	e.loads.put(loaded{busy: busy})
+}
+
+// sweep begins with the lanes that have pending deliveries at the start.
+func (e *Engine) sweep(ctx context.Context) error {
+	busy, err := e.store.BusyLanes(ctx)
+	if err != nil {
+		return err
+	}
+	now := e.cfg.Now()
+	e.swept = now
+	for _, key := range busy {
+		l := e.lane(key)
+		l.restart(now)
+		e.touch(l, now)
+	}
+	return nil
+}
+
+// awaitAttempts waits for attempts that were given up: their rows stay pending.
+// What was answered at the last moment is still recorded.
+func (e *Engine) awaitAttempts() {
+	for e.flight.count() > 0 {
+		for _, f := range e.finished.take(nil) {
+			e.flight.end(f.attempt)
+			e.conclude(e.lanes[f.attempt.delivery.EndpointKey], f, e.cfg.Now())
+		}
+		if e.flight.count() > 0 {
+			<-e.finished.signal
+		}
+	}
+}
+
+// luck draws the jitter of one retry.
+func luck() float64 { return 2*rand.Float64() - 1 }

@@ -1,0 +1,110 @@
+package delivery
+
+import (
+	"container/heap"
+	"container/list"
+	"time"
+)
+
+// slowAfter is when an attempt in flight counts as slow: it then makes room
+// for others, so that many hanging endpoints do not use up the limit.
+const slowAfter = time.Second
+
+// flight counts attempts in flight, those that are slow apart.
+type flight struct {
+	limit, slowLimit int
+	slow             int
+	fresh            list.List // of *attempt, by start
+}
+
+func (f *flight) start(a *attempt) { a.place = f.fresh.PushBack(a) }
+
+func (f *flight) end(a *attempt) {
+	if a.place == nil {
+		f.slow--
+		return
+	}
+	f.fresh.Remove(a.place)
+}
+
+func (f *flight) count() int { return f.fresh.Len() + f.slow }
+
+// room tells whether another attempt may start.
+func (f *flight) room(now time.Time) bool {
+	for f.fresh.Len() >= f.limit && f.slow < f.slowLimit {
+		oldest := f.fresh.Front().Value.(*attempt)
+		if now.Sub(oldest.started) < slowAfter {
+			return false
+		}
+		f.fresh.Remove(oldest.place)
+		oldest.place = nil
+		f.slow++
+	}
+	return f.fresh.Len() < f.limit
+}
+
+// nextSlow is when the oldest fresh attempt will count as slow and make room;
+// far if no room is needed or there is none.
+func (f *flight) nextSlow() time.Time {
+	if f.fresh.Len() < f.limit || f.slow >= f.slowLimit {
+		return far
+	}
+	return f.fresh.Front().Value.(*attempt).started.Add(slowAfter)
+}
+
+// timers has each lane looked at when its time comes. An entry that a lane has
+// replaced is skipped.
+type timers struct{ heap timerHeap }
+
+type timer struct {
+	at   time.Time
+	lane *lane
+}
+
+func (t *timers) set(l *lane, at time.Time) {
+	if l.timer.Equal(at) {
+		return
+	}
+	if !l.timer.IsZero() && l.timer.Before(at) {
+		return // it will be looked at sooner, and set again then
+	}
+	l.timer = at
+	heap.Push(&t.heap, timer{at, l})
+}
+
+func (t *timers) drop(l *lane) { l.timer = time.Time{} }
+
+// first is when the earliest timer ends; far if there is none.
+func (t *timers) first() time.Time {
+	for len(t.heap) > 0 {
+		if top := t.heap[0]; top.lane.timer.Equal(top.at) {
+			return top.at
+		}
+		heap.Pop(&t.heap)
+	}
+	return far
+}
+
+// due gives the lanes whose time has come.
+func (t *timers) due(now time.Time) (out []*lane) {
+	for !t.first().After(now) {
+		top := heap.Pop(&t.heap).(timer)
+		top.lane.timer = time.Time{}
+		out = append(out, top.lane)
+	}
+	return out
+}
+
+type timerHeap []timer
+
+func (h timerHeap) Len() int           { return len(h) }
+func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h timerHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *timerHeap) Push(x any)        { *h = append(*h, x.(timer)) }
+func (h *timerHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	old[len(old)-1] = timer{}
+	*h = old[:len(old)-1]
+	return last
+}

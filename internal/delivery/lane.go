@@ -1,0 +1,304 @@
+package delivery
+
+import (
+	"slices"
+	"time"
+
+	"tidings"
+	"tidings/webhook"
+)
+
+const (
+	maxInFlight  = 8               // attempts of one endpoint at the same time
+	ringSize     = 2 * maxInFlight // deliveries of one endpoint held in memory
+	firstWindow  = 2               // attempts at the same time before the first success
+	probeFrom    = 5               // failures in a row from which on only one delivery at a time probes
+	probeSilence = 5 * time.Minute // the longest time without a probe while something is due
+)
+
+// lane is what the engine holds of one endpoint's queue. Only the engine's
+// goroutine touches it.
+//
+// Of the rows in the store, those up to position from have been read: they
+// stand in ring, are held, or are finished. unread is a lower bound for the due
+// time of the others, far when there are none. It is only a hint: wakes lower
+// it, and every so often the lane is read from its start again.
+type lane struct {
+	key     int64
+	target  *target // nil until it was read
+	stale   bool    // the endpoint changed: read the target again before the next attempt
+	changes int     // how often it did: one more may come while it is being read
+	health  tidings.Health
+	window  int // attempts allowed at the same time
+	flying  int // attempts running
+	ring    []tidings.PendingDelivery
+	held    map[int64]struct{} // started and not known to be recorded
+	busy    map[int64]struct{} // issuances with an event that must end before their next
+	from    tidings.QueuePosition
+	unread  time.Time
+	loading bool
+	lowered time.Time // wakes that came while loading: their smallest due
+	done    []int64   // recorded while loading: what is being read may still show them
+	checked time.Time // when the lane was last read from its start
+	muted   time.Time // nothing is started before then: a record that failed
+	queued  bool      // stands in the engine's ready list
+	timer   time.Time // the engine looks at the lane then; zero: no timer is set
+	idle    time.Time // since when it has had nothing to do
+}
+
+// target is where and how a lane sends.
+type target struct {
+	tidings.Lane
+	signer *webhook.Signer
+}
+
+// far is later than every due time.
+var far = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func newLane(key int64) *lane {
+	return &lane{key: key, window: firstWindow, held: map[int64]struct{}{}, busy: map[int64]struct{}{}, unread: far, lowered: far}
+}
+
+// wake takes note of new rows. Those at hand go straight into the ring if
+// nothing unread stands before them and there is room.
+func (l *lane) wake(w tidings.Wake) {
+	if w.Changed {
+		l.stale = true
+		l.changes++
+	}
+	if l.probing() && len(w.Deliveries) > 0 && l.unread != far {
+		return // new rows wait behind the probe, which is set
+	}
+	if l.loading || l.probing() || len(w.Deliveries) == 0 {
+		l.lower(w.Due)
+		return
+	}
+	for _, d := range w.Deliveries {
+		if len(l.ring) < ringSize && d.Due.Before(l.unread) && l.from.Before(d.Position()) {
+			l.ring = append(l.ring, d)
+			l.from = d.Position()
+		} else {
+			l.lower(d.Due)
+		}
+	}
+}
+
+// lower notes that rows due at a time may be unread.
+func (l *lane) lower(due time.Time) {
+	if l.loading {
+		l.lowered = earlier(l.lowered, due)
+		return
+	}
+	l.unread = earlier(l.unread, due)
+	if start := (tidings.QueuePosition{Due: due}); start.Before(l.from) {
+		l.from = start
+	}
+}
+
+// restart has the lane read from its start.
+func (l *lane) restart(now time.Time) {
+	l.checked = now
+	l.lower(time.Time{})
+}
+
+// loaded takes over rows that were read behind from. limit is how many were
+// asked for.
+func (l *lane) loaded(rows []tidings.PendingDelivery, limit int, now time.Time) {
+	l.loading = false
+	l.unread = far
+	for i, d := range rows {
+		if d.Due.After(now) || len(l.ring) >= ringSize && !l.has(d.Key) {
+			l.unread = d.Due
+			break
+		}
+		if !l.has(d.Key) {
+			l.ring = append(l.ring, d)
+		}
+		if l.from.Before(d.Position()) {
+			l.from = d.Position()
+		}
+		if i == limit-1 {
+			l.unread = d.Due
+		}
+	}
+	slices.SortFunc(l.ring, func(a, b tidings.PendingDelivery) int {
+		if a.Position().Before(b.Position()) {
+			return -1
+		}
+		return 1
+	})
+	l.settle()
+}
+
+// loadedProbe takes over the delivery that probes, if one may now, and when to
+// look again.
+func (l *lane) loadedProbe(rows []tidings.PendingDelivery, again time.Time) {
+	l.ring, l.unread = append(l.ring[:0], rows...), again
+	l.settle()
+}
+
+// settle does what had to wait for a read to end.
+func (l *lane) settle() {
+	l.loading = false
+	for _, key := range l.done {
+		delete(l.held, key)
+	}
+	l.done = l.done[:0]
+	if l.lowered != far {
+		due := l.lowered
+		l.lowered = far
+		l.lower(due)
+	}
+}
+
+// has tells whether a row stands in the ring or is held.
+func (l *lane) has(key int64) bool {
+	if _, ok := l.held[key]; ok {
+		return true
+	}
+	return slices.ContainsFunc(l.ring, func(d tidings.PendingDelivery) bool { return d.Key == key })
+}
+
+// probing tells whether only one delivery at a time is tried.
+func (l *lane) probing() bool { return l.health.Failures >= probeFrom }
+
+// limit is how many attempts may run at the same time.
+func (l *lane) limit() int {
+	if l.probing() {
+		return 1
+	}
+	return l.window
+}
+
+// startable gives the index in the ring of the next delivery that may start, or
+// -1: an event never starts before an earlier one of its issuance has ended.
+func (l *lane) startable(now time.Time) int {
+	if l.target == nil || l.stale || !l.target.Enabled || l.flying >= l.limit() ||
+		now.Before(l.health.PausedUntil) || now.Before(l.muted) {
+		return -1
+	}
+	for i, d := range l.ring {
+		if _, busy := l.busy[d.IssuanceKey]; !busy {
+			return i
+		}
+	}
+	return -1
+}
+
+// start takes a delivery out of the ring to be attempted.
+func (l *lane) start(i int) tidings.PendingDelivery {
+	d := l.ring[i]
+	l.ring = slices.Delete(l.ring, i, i+1)
+	l.held[d.Key] = struct{}{}
+	l.busy[d.IssuanceKey] = struct{}{}
+	l.flying++
+	return d
+}
+
+// ended takes note of a decision. After a failure the issuance stays busy until
+// the store has moved its later events along.
+func (l *lane) ended(d tidings.PendingDelivery, verdict Decision) {
+	if verdict.Disable != "" && l.target.Enabled { // at once, not only when it is recorded
+		disabled := *l.target
+		disabled.Enabled = false
+		l.target = &disabled
+	}
+	l.flying--
+	if verdict.Outcome == OutcomeDelivered {
+		if l.probing() {
+			l.lower(time.Time{}) // the endpoint is back: read all that waits
+		}
+		l.health = tidings.Health{}
+		l.window = min(2*l.window, maxInFlight)
+		delete(l.busy, d.IssuanceKey)
+		return
+	}
+	entered := !l.probing()
+	l.health = verdict.Health
+	if verdict.Outcome == OutcomeTimeout {
+		l.window = 1
+	}
+	if entered && l.probing() || verdict.Disable != "" {
+		l.empty()
+	}
+}
+
+// canceled takes note of an attempt that we gave up ourselves.
+func (l *lane) canceled(d tidings.PendingDelivery) {
+	l.flying--
+	delete(l.busy, d.IssuanceKey)
+	delete(l.held, d.Key)
+	l.lower(d.Due)
+}
+
+// empty forgets what is in the ring; the store still has it.
+func (l *lane) empty() {
+	for _, d := range l.ring {
+		l.lower(d.Due)
+	}
+	l.ring = l.ring[:0]
+}
+
+// recorded takes note that a result is durable.
+func (l *lane) recorded(r tidings.AttemptResult) {
+	d := r.Delivery
+	if r.Status != tidings.DeliveryDelivered {
+		delete(l.busy, d.IssuanceKey)
+		// The later events of the issuance are due later now: what the ring has
+		// of them is out of date.
+		l.ring = slices.DeleteFunc(l.ring, func(o tidings.PendingDelivery) bool { return o.IssuanceKey == d.IssuanceKey })
+		l.lower(d.Due)
+	}
+	if l.loading {
+		l.done = append(l.done, d.Key)
+	} else {
+		delete(l.held, d.Key)
+	}
+}
+
+// wantsLoad tells whether the store should be read.
+func (l *lane) wantsLoad(now time.Time) bool {
+	switch {
+	case l.loading || now.Before(l.muted):
+		return false
+	case l.target == nil || l.stale:
+		return true
+	case !l.target.Enabled:
+		return false
+	case l.probing():
+		return l.flying == 0 && len(l.ring) == 0 && !l.unread.After(now)
+	}
+	return len(l.ring) <= ringSize/2 && !l.unread.After(now)
+}
+
+// nextLook is when the lane has to be looked at without anything having
+// happened; far if never.
+func (l *lane) nextLook(now time.Time) time.Time {
+	switch {
+	case l.target == nil || l.stale:
+		return l.muted
+	case !l.target.Enabled:
+		return far
+	}
+	at, blocked := l.unread, l.muted
+	if l.health.PausedUntil.After(blocked) {
+		blocked = l.health.PausedUntil
+	}
+	if len(l.ring) > 0 && blocked.After(now) || at.Before(blocked) {
+		at = blocked
+	}
+	return at
+}
+
+// quiet tells whether the lane has nothing to do and nothing to wait for.
+func (l *lane) quiet() bool {
+	return !l.loading && !l.queued && l.flying == 0 && len(l.held) == 0 &&
+		(l.target != nil && !l.target.Enabled || len(l.ring) == 0 && l.unread == far)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

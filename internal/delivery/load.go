@@ -1,0 +1,180 @@
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"tidings"
+	"tidings/webhook"
+)
+
+// loadJob asks for a lane to be read.
+type loadJob struct {
+	endpoint  int64
+	target    bool // read the endpoint
+	rows      bool // read rows
+	probe     bool // the lane is probing
+	lastProbe time.Time
+	changes   int // of the lane, when this was asked for
+	from      tidings.QueuePosition
+	limit     int
+}
+
+// loaded is what a reading gave.
+type loaded struct {
+	job    loadJob
+	target *target // where the endpoint was read
+	rows   []tidings.PendingDelivery
+	again  time.Time // of a probe: when to look again
+	err    error
+	busy   []int64 // instead of all the above: lanes that have pending rows
+}
+
+// requestLoad hands a lane to a loader, or lets it wait for one.
+func (e *Engine) requestLoad(l *lane, now time.Time) {
+	l.loading = true
+	if e.freeLoaders == 0 {
+		e.waitingLoad = append(e.waitingLoad, l)
+		return
+	}
+	e.freeLoaders--
+	job := loadJob{endpoint: l.key, target: l.target == nil || l.stale, probe: l.probing(), lastProbe: l.health.LastFailureAt,
+		changes: l.changes, from: l.from, limit: ringSize + len(l.held) + 1}
+	job.rows = !l.unread.After(now) && len(l.ring) <= ringSize/2 && (!job.probe || l.flying == 0 && len(l.ring) == 0)
+	e.loadJobs <- job
+}
+
+// load is a loader: it reads lanes until the engine stops.
+func (e *Engine) load(ctx context.Context) {
+	for job := range e.loadJobs {
+		e.loads.put(e.read(ctx, job))
+	}
+}
+
+func (e *Engine) read(ctx context.Context, job loadJob) loaded {
+	out := loaded{job: job}
+	if job.target {
+		if out.target, out.err = e.readTarget(ctx, job.endpoint); out.err != nil {
+			return out
+		}
+		// Whether rows are wanted, and which, depends on what was read.
+		out.job.rows = out.job.rows && out.target.Enabled && job.probe == (out.target.Health.Failures >= probeFrom)
+	}
+	switch {
+	case !out.job.rows:
+	case job.probe:
+		out.rows, out.again, out.err = e.readProbe(ctx, job)
+	default:
+		out.rows, out.err = e.store.Pending(ctx, job.endpoint, job.from, job.limit)
+	}
+	return out
+}
+
+func (e *Engine) readTarget(ctx context.Context, endpoint int64) (*target, error) {
+	lane, err := e.store.Lane(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	t := &target{Lane: lane}
+	if !lane.Enabled {
+		return t, nil
+	}
+	secrets := make([]webhook.Secret, len(lane.Secrets))
+	for i, text := range lane.Secrets {
+		if secrets[i], err = webhook.ParseSecret(text); err != nil {
+			return nil, err
+		}
+	}
+	t.signer, err = webhook.NewSigner(secrets...)
+	return t, err
+}
+
+// readProbe chooses the delivery that tries whether a failing endpoint is back:
+// the oldest one when it is due. Where that is long from now, another that is
+// due may try after a silence, so that an endpoint that came back is not left
+// waiting for hours.
+func (e *Engine) readProbe(ctx context.Context, job loadJob) (rows []tidings.PendingDelivery, again time.Time, err error) {
+	now := e.cfg.Now()
+	oldest, err := e.store.OldestPending(ctx, job.endpoint)
+	if tidings.KindOf(err) == tidings.KindNotFound {
+		return nil, far, nil
+	}
+	if err != nil {
+		return nil, far, err
+	}
+	if !oldest.Due.After(now) {
+		return []tidings.PendingDelivery{oldest}, oldest.Due, nil
+	}
+	first, err := e.store.Pending(ctx, job.endpoint, tidings.QueuePosition{}, 1)
+	if err != nil || len(first) == 0 {
+		return nil, oldest.Due, err
+	}
+	at := job.lastProbe.Add(probeSilence)
+	if first[0].Due.After(at) {
+		at = first[0].Due
+	}
+	if !at.After(now) {
+		return first, oldest.Due, nil
+	}
+	return nil, earlier(oldest.Due, at), nil
+}
+
+func (e *Engine) onLoaded(out loaded, now time.Time) {
+	if out.busy != nil {
+		e.onBusy(out.busy, now)
+		return
+	}
+	e.freeLoaders++
+	l := e.lanes[out.job.endpoint]
+	e.takeLoaded(l, out, now)
+	e.touch(l, now)
+	for len(e.waitingLoad) > 0 && e.freeLoaders > 0 {
+		l := e.waitingLoad[0]
+		e.waitingLoad = e.waitingLoad[1:]
+		e.requestLoad(l, now)
+	}
+}
+
+func (e *Engine) takeLoaded(l *lane, out loaded, now time.Time) {
+	if out.err != nil {
+		e.cfg.Log.Error("reading a lane", "endpoint_key", l.key, "error", out.err)
+		l.muted = now.Add(time.Second)
+		l.settle()
+		return
+	}
+	if out.target != nil {
+		first := l.target == nil
+		l.target, l.stale = out.target, l.changes != out.job.changes
+		if first || len(l.held) == 0 {
+			l.health = out.target.Health
+		}
+		if !l.target.Enabled || l.probing() != out.job.probe {
+			l.settle()
+			l.empty()
+			l.lower(time.Time{})
+			return
+		}
+	}
+	switch {
+	case !out.job.rows:
+		l.settle()
+	case out.job.probe != l.probing():
+		l.settle()
+		l.lower(time.Time{})
+	case out.job.probe:
+		l.loadedProbe(out.rows, out.again)
+	default:
+		l.loaded(out.rows, out.job.limit, now)
+	}
+}
+
+// onBusy hears which lanes have pending rows, and wakes those that seem to have
+// none.
+func (e *Engine) onBusy(busy []int64, now time.Time) {
+	for _, key := range busy {
+		if l := e.lane(key); l.quiet() && (l.target == nil || l.target.Enabled) {
+			l.restart(now)
+			e.touch(l, now)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package delivery
+
+import (
+	"time"
+
+	"tidings"
+)
+
+// recording is what came of recording some results.
+type recording struct {
+	results  []tidings.AttemptResult
+	errs     []error // not nil: the row stays as it was
+	troubled bool    // the store does not take results: start nothing new
+}
+
+// record is the recorder: it makes results durable, all that wait in one call,
+// until stop is closed and nothing waits. While the store takes none it keeps
+// them and tries again: the engine starts nothing meanwhile, so that they stay
+// bounded.
+func (e *Engine) record(stop <-chan struct{}) {
+	var waiting []tidings.AttemptResult
+	tries := 0
+	for {
+		waiting = append(waiting, e.results.take(nil)...)
+		if len(waiting) == 0 {
+			select {
+			case <-e.results.signal:
+				continue
+			case <-stop:
+				if waiting = e.results.take(nil); len(waiting) == 0 {
+					return
+				}
+			}
+		}
+		waiting = e.recordOnce(waiting)
+		if len(waiting) == 0 {
+			tries = 0
+			continue
+		}
+		tries++
+		select {
+		case <-time.After(min(recordRetry<<min(tries, 3), 2*time.Second)):
+		case <-stop:
+			return // the rows are pending still: they will be sent again
+		}
+	}
+}
+
+// recordOnce gives back what the store did not take.
+func (e *Engine) recordOnce(waiting []tidings.AttemptResult) (left []tidings.AttemptResult) {
+	errs := e.store.Record(waiting)
+	out := recording{}
+	for i, err := range errs {
+		switch {
+		case tidings.KindOf(err) == tidings.KindUnavailable && err != nil:
+			left = append(left, waiting[i])
+			continue
+		case err != nil:
+			e.cfg.Log.Error("recording an attempt", "event", waiting[i].Delivery.EventID, "endpoint_key", waiting[i].Delivery.EndpointKey, "error", err)
+		}
+		out.results = append(out.results, waiting[i])
+		out.errs = append(out.errs, err)
+	}
+	out.troubled = len(left) > 0
+	e.recorded.put(out)
+	return left
+}

@@ -1,0 +1,98 @@
+package delivery
+
+import (
+	"container/list"
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"tidings"
+)
+
+// attempt is one request on its way.
+type attempt struct {
+	delivery tidings.PendingDelivery
+	target   *target
+	started  time.Time
+
+	place *list.Element // in the order of flight; nil once it counts as slow
+}
+
+// attempted is what an attempt came to.
+type attempted struct {
+	attempt *attempt
+	answer  Answer
+}
+
+// work is a worker: it makes one attempt, then waits for the next.
+func (e *Engine) work(ctx context.Context, a *attempt) {
+	for a != nil {
+		e.finished.put(e.try(ctx, a))
+		a = <-e.attempts
+	}
+}
+
+// try makes one attempt: sign and send.
+func (e *Engine) try(ctx context.Context, a *attempt) attempted {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.AttemptTimeout)
+	defer cancel()
+	d := &a.delivery
+	header := http.Header{
+		"Content-Type":    {"application/json"},
+		"User-Agent":      {e.cfg.UserAgent},
+		"Webhook-Attempt": {strconv.Itoa(d.AttemptCount + 1)},
+	}
+	out := attempted{attempt: a}
+	if err := a.target.signer.SetHeaders(header, d.EventID, e.cfg.Now(), d.Body); err != nil {
+		out.answer = Answer{ErrorCode: "signature", Error: "The webhook could not be signed."}
+		e.cfg.Log.Error("signing a webhook", "event", d.EventID, "error", err)
+	} else {
+		out.answer = e.sender.Post(ctx, a.target.URL, header, d.Body)
+	}
+	return out
+}
+
+// result is what is recorded. before is the lane's failure clock before the
+// decision.
+func (f attempted) result(d Decision, before tidings.Health) tidings.AttemptResult {
+	r := tidings.AttemptResult{
+		Delivery: f.attempt.delivery,
+		Attempt: tidings.Attempt{
+			Number: f.attempt.delivery.AttemptCount + 1, StartedAt: f.attempt.started, Duration: f.answer.Duration,
+			StatusCode: f.answer.StatusCode, ErrorCode: errorCode(f.answer, d.Outcome), Error: errorText(f.answer, d.Outcome), ResponseExcerpt: f.answer.Excerpt,
+		},
+		Status: d.Status, Reason: d.Reason, Due: d.Due, Hold: d.Hold, Disable: d.Disable,
+	}
+	if before != d.Health {
+		r.Health = &d.Health
+	}
+	return r
+}
+
+// errorCode is the sender's code where no answer came, else what the answer
+// means; empty on success.
+func errorCode(a Answer, o Outcome) string {
+	switch {
+	case o == OutcomeDelivered:
+		return ""
+	case a.ErrorCode != "":
+		return a.ErrorCode
+	}
+	return string(o)
+}
+
+func errorText(a Answer, o Outcome) string {
+	switch o {
+	case OutcomeDelivered:
+		return ""
+	case OutcomeRedirect:
+		return "The endpoint answered with a redirect, which is never followed: register the final URL."
+	case OutcomeGone:
+		return "The endpoint answered 410 Gone: it is disabled."
+	}
+	if a.Error != "" {
+		return a.Error
+	}
+	return "The endpoint answered " + strconv.Itoa(a.StatusCode) + "; only 2xx counts as received."
+}

@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidings"
+)
+
+// invariants hold in every store at every moment; each query finds what breaks
+// one: a key, and a number that says more. :now stands for the time, :late for
+// the time before which nothing may be due any more.
+var invariants = []struct{ sentence, query string }{
+	{"event %[1]s was accepted for %[2]d deliveries, but has another number", `
+		SELECT e.id, e.fanout FROM event e WHERE e.fanout <>
+		(SELECT count(*) FROM delivery d WHERE d.event_id = e.id AND d.retry_of = 0) +
+		(SELECT count(*) FROM queue q WHERE q.issuance_key = e.issuance_key AND q.event_id = e.id AND q.retry_of = 0
+		  AND q.endpoint_id IN (SELECT p.id FROM endpoint p WHERE p.organisation_id = e.organisation_id))`},
+	{"delivery %[1]s is pending and ended at the same time", `
+		SELECT q.id, 0 FROM queue q JOIN delivery d ON d.id = q.id`},
+	{"delivery %[1]s is due for %[2]d ms and forgotten", `
+		SELECT q.id, :now - q.due FROM lane l JOIN endpoint p ON p.id = l.endpoint_id JOIN queue q ON q.endpoint_id = l.endpoint_id
+		WHERE q.due < :late AND p.status = 'enabled' AND p.deleted_at IS NULL AND l.failures < 5 AND COALESCE(l.paused_until, 0) < :late`},
+	{"delivery %[1]s is pending of an event that does not exist", `
+		SELECT q.id, 0 FROM queue q LEFT JOIN event e ON e.id = q.event_id WHERE e.id IS NULL`},
+	{"delivery %[1]s ended in no legal state after %[2]d attempts", `
+		SELECT d.id, d.attempt_count FROM delivery d WHERE d.status NOT IN ('delivered', 'failed', 'canceled')
+		OR (d.status = 'delivered') <> (d.reason = '') OR d.status = 'delivered' AND d.attempt_count = 0`},
+	{"delivery %[1]s has %[2]d attempts on record, but another count", `
+		SELECT d.id, (SELECT count(*) FROM attempt a WHERE a.delivery_id = d.id) FROM delivery d
+		WHERE d.attempt_count <> (SELECT count(*) FROM attempt a WHERE a.delivery_id = d.id)`},
+	{"the lane of endpoint %[1]s counts %[2]d pending deliveries, but has another number", `
+		SELECT l.endpoint_id, l.backlog FROM lane l WHERE l.backlog <> (SELECT count(*) FROM queue q WHERE q.endpoint_id = l.endpoint_id)`},
+	{"endpoint %[1]s has no lane or no secret", `
+		SELECT p.id, 0 FROM endpoint p WHERE NOT EXISTS (SELECT 1 FROM lane l WHERE l.endpoint_id = p.id)
+		OR p.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM signing_secret s WHERE s.endpoint_id = p.id)`},
+	{"issuance %[1]s is in no legal state", `
+		SELECT i.id, 0 FROM issuance i WHERE i.state NOT IN ('offered', 'redeemed', 'delivered', 'completed', 'failed', 'expired')
+		OR (i.deadline IS NULL) <> (i.state IN ('completed', 'failed', 'expired')) OR (i.state = 'failed') <> (i.error_code <> '')`},
+	{"issuance %[1]s passed its deadline %[2]d ms ago and nothing happened", `
+		SELECT i.id, :now - i.deadline FROM issuance i WHERE i.deadline < :late`},
+}
+
+// dueGrace is for how long something may be due before it counts as forgotten.
+const dueGrace = 30 * time.Second
+
+// Check proves the store's invariants on one snapshot, beside a running server
+// too, and gives a sentence for each breach, at most limit of each sort.
+func (s *Store) Check(ctx context.Context, limit int) (breaches []string, err error) {
+	snapshot, err := s.reads.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Rollback()
+	var integrity string
+	if err := snapshot.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&integrity); err != nil {
+		return nil, fmt.Errorf("checking the file: %w", err)
+	}
+	if integrity != "ok" {
+		breaches = append(breaches, "the database file is damaged: "+integrity)
+	}
+	now := s.now().UnixMilli()
+	times := strings.NewReplacer(":now", strconv.FormatInt(now, 10), ":late", strconv.FormatInt(now-dueGrace.Milliseconds(), 10))
+	for _, rule := range invariants {
+		rows, err := snapshot.QueryContext(ctx, times.Replace(rule.query)+" LIMIT "+strconv.Itoa(limit))
+		if err != nil {
+			return breaches, fmt.Errorf("checking that no %q: %w", rule.sentence, err)
+		}
+		err = eachRow(rows, func(r scanner) error {
+			var key, number int64
+			if err := r.Scan(&key, &number); err != nil {
+				return err
+			}
+			breaches = append(breaches, fmt.Sprintf(rule.sentence, s.ids.public(key), number))
+			return nil
+		})
+		if err != nil {
+			return breaches, err
+		}
+	}
+	more, err := s.checkEndings(ctx, snapshot, limit)
+	return append(breaches, more...), err
+}
+
+// checkEndings proves that each issuance told its story: "offered", and one
+// terminal event exactly when it has ended. Its events are found by the id
+// that they carry, which only the program can compute.
+func (s *Store) checkEndings(ctx context.Context, snapshot *sql.Tx, limit int) (breaches []string, err error) {
+	rows, err := snapshot.QueryContext(ctx, "SELECT id, organisation_id, state FROM issuance")
+	if err != nil {
+		return nil, err
+	}
+	count, err := snapshot.PrepareContext(ctx, bind("SELECT type, count(*) FROM event WHERE organisation_id = $1 AND issuance_key = $2 AND issuance_id = $3 GROUP BY type"))
+	if err != nil {
+		return nil, err
+	}
+	defer count.Close()
+	err = eachRow(rows, func(r scanner) error {
+		var key, org int64
+		var state tidings.IssuanceState
+		if err := r.Scan(&key, &org, &state); err != nil {
+			return err
+		}
+		id := s.ids.public(key)
+		told := map[tidings.EventType]int{}
+		events, err := count.QueryContext(ctx, org, issuanceKey(id), id)
+		if err != nil {
+			return err
+		}
+		err = eachRow(events, func(r scanner) error {
+			var typ tidings.EventType
+			var n int
+			err := r.Scan(&typ, &n)
+			told[typ] = n
+			return err
+		})
+		if text := untrue(state, told); text != "" && len(breaches) < limit {
+			breaches = append(breaches, "issuance "+id+" "+text)
+		}
+		return err
+	})
+	return breaches, err
+}
+
+// untrue says how the events of an issuance in a state do not tell its story;
+// empty if they do.
+func untrue(state tidings.IssuanceState, told map[tidings.EventType]int) string {
+	ending := map[tidings.IssuanceState]tidings.EventType{
+		tidings.StateCompleted: tidings.IssuanceCompleted, tidings.StateFailed: tidings.IssuanceFailed, tidings.StateExpired: tidings.IssuanceExpired,
+	}[state]
+	for _, typ := range []tidings.EventType{tidings.IssuanceCompleted, tidings.IssuanceFailed, tidings.IssuanceExpired} {
+		want := 0
+		if typ == ending {
+			want = 1
+		}
+		if told[typ] != want {
+			return fmt.Sprintf("is %s, but told %q %d times", state, typ, told[typ])
+		}
+	}
+	if told[tidings.IssuanceOffered] != 1 {
+		return fmt.Sprintf("told %q %d times", tidings.IssuanceOffered, told[tidings.IssuanceOffered])
+	}
+	return ""
+}
