@@ -2,7 +2,9 @@ package issuer
 
 import (
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"tidings"
@@ -21,6 +23,13 @@ type protocolError struct {
 }
 
 func (e *protocolError) Error() string { return e.code + ": " + e.description }
+
+// sayRetry sets Retry-After, in whole seconds (RFC 9110, section 10.2.3).
+func (e *protocolError) sayRetry(h http.Header) {
+	if e.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.retry.Seconds()))))
+	}
+}
 
 // refuse is the usual refusal, with status 400.
 func refuse(code, description string) *protocolError {

@@ -262,6 +262,30 @@ func TestAuthorizationDetails(t *testing.T) {
 	f.refused(other.request(other.proof()), 400, "unknown_credential_identifier")
 }
 
+// Nodes share nothing but the store: what one hands out, another takes, and
+// both sign with the same key. So does the same node after a restart.
+func TestTwoNodes(t *testing.T) {
+	f := open(t)
+	s := f.session()
+	first := s.fetch()
+	nonce, err := s.Nonce(t.Context(), s.issuer)
+	f.must(err)
+	proof, err := s.Proof(s.issuer, nonce)
+	f.must(err)
+	_, keys := f.send("GET", "/o/acme/jwks", nil, "")
+
+	other, err := issuer.New(t.Context(), issuer.Config{PublicURL: f.server.URL, Now: f.clock.Now}, f.store)
+	f.must(err)
+	f.serve(other)
+	f.must(s.request(proof))
+	f.refused(s.request(proof), 400, "invalid_nonce")
+	f.must(first.Notify(t.Context(), wallet.Accepted))
+	if _, again := f.send("GET", "/o/acme/jwks", nil, ""); again != keys {
+		t.Error("the nodes have different keys")
+	}
+	f.events(s.issuance, tidings.IssuanceOffered, tidings.IssuanceCompleted)
+}
+
 // broken is a store in trouble.
 type broken struct {
 	issuer.Store

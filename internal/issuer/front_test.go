@@ -15,6 +15,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,27 +56,30 @@ type front struct {
 	org      tidings.Organisation
 	template tidings.Template
 	spy      *spy
+	handler  *atomic.Pointer[http.Handler] // the node that answers
 }
 
 // open starts an issuer; change may alter its configuration or its store.
 func open(t testing.TB, change ...func(*issuer.Config, *issuer.Store)) *front {
 	t.Helper()
 	ctx := t.Context()
-	f := &front{TB: t, clock: &clock{now: time.Date(2026, 3, 5, 16, 30, 12, 345e6, time.UTC)}, spy: &spy{}}
+	f := &front{TB: t, clock: &clock{now: time.Date(2026, 3, 5, 16, 30, 12, 345e6, time.UTC)}, spy: &spy{}, handler: &atomic.Pointer[http.Handler]{}}
 	log := slog.New(slog.NewJSONHandler(&f.spy.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	f.store, err = store.Open(ctx, store.Options{Dir: t.TempDir(), Now: f.clock.Now, Log: log})
 	f.must(err)
 	t.Cleanup(func() { f.must(f.store.Close()) })
-	f.server = httptest.NewUnstartedServer(nil)
-	cfg := issuer.Config{PublicURL: "https://" + f.server.Listener.Addr().String(), Grace: 10 * time.Second, Now: f.clock.Now, Log: log}
+	f.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		(*f.handler.Load()).ServeHTTP(w, r)
+	}))
+	cfg := issuer.Config{PublicURL: "https://" + f.server.Listener.Addr().String(), Grace: issuer.DefaultGrace, Now: f.clock.Now, Log: log}
 	var backing issuer.Store = f.store
 	for _, c := range change {
 		c(&cfg, &backing)
 	}
 	f.Issuer, err = issuer.New(ctx, cfg, backing)
 	f.must(err)
-	f.server.Config.Handler = f.Handler()
+	f.serve(f.Issuer)
 	f.server.Config.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 	f.server.StartTLS()
 	t.Cleanup(f.server.Close)
@@ -98,6 +102,12 @@ func (f *front) must(err error) {
 	if err != nil {
 		f.Fatal(err)
 	}
+}
+
+// serve lets node answer from now on.
+func (f *front) serve(node *issuer.Issuer) {
+	h := node.Handler()
+	f.handler.Store(&h)
 }
 
 func (f *front) organisation(slug string) tidings.Organisation {

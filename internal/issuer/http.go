@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"mime"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -127,9 +125,7 @@ func writeProblem(w http.ResponseWriter, p *protocolError) {
 	if p.challenge != "" {
 		w.Header().Set("WWW-Authenticate", p.challenge)
 	}
-	if p.retry > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retry.Seconds()))))
-	}
+	p.sayRetry(w.Header())
 	_ = writeJSON(w, p.status, struct { // two plain strings: cannot fail
 		Error       string `json:"error"`
 		Description string `json:"error_description"`

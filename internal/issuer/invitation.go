@@ -142,9 +142,7 @@ func (s *Issuer) invitationRefused(w http.ResponseWriter, r *http.Request, err e
 	if p == errNotFound {
 		p = errInvitation // a link to what was deleted
 	}
-	if p.retry > 0 {
-		w.Header().Set("Retry-After", fmt.Sprint(max(1, int(p.retry.Seconds()))))
-	}
+	p.sayRetry(w.Header())
 	render(w, p.status, invitationView{Title: "No offer", Outcome: p.description})
 }
 

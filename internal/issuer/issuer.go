@@ -58,8 +58,8 @@ type Config struct {
 	AccessLife time.Duration
 
 	// Grace is how long a wallet may still refuse a delivered credential before
-	// the issuance completes by itself. 0 completes at delivery; the caller sets
-	// the product's default of 10 s.
+	// the issuance completes by itself. 0 is a choice, not the default: it
+	// completes at delivery. Say [DefaultGrace] for the product's default.
 	Grace time.Duration
 
 	// Now is the clock. Default [time.Now].
@@ -70,8 +70,11 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// MaxAccessLife bounds [Config.AccessLife].
-const MaxAccessLife = 5 * time.Minute
+// The default of [Config.Grace], and the bound and default of [Config.AccessLife].
+const (
+	DefaultGrace  = 10 * time.Second
+	MaxAccessLife = 5 * time.Minute
+)
 
 // Issuer serves the protocol for every organisation.
 type Issuer struct {
