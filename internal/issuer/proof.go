@@ -66,7 +66,7 @@ func (s *Issuer) checkProof(r *request, jwt string) (proof, error) {
 		return proof{}, err
 	}
 	var c proofClaims
-	if json.Unmarshal(payload, &c, jsontext.AllowDuplicateNames(false)) != nil {
+	if json.Unmarshal(payload, &c) != nil {
 		return proof{}, refuse(codeInvalidProof, "The claims of the proof are malformed.")
 	}
 	if !names(c.Aud, s.IssuerURL(r.org.Slug)) {
