@@ -97,6 +97,7 @@ type Engine struct {
 	finished *mailbox[attempted]
 	recorded *mailbox[recording]
 	loads    *mailbox[loaded]
+	busy     *mailbox[int64]                 // lanes that have pending rows, from the safety net
 	results  *mailbox[tidings.AttemptResult] // towards the recorder
 	loadJobs chan loadJob
 	attempts chan *attempt // towards idle workers; nil ends one
@@ -122,7 +123,7 @@ func New(store Store, sender Sender, cfg Config) *Engine {
 	return &Engine{
 		cfg: cfg, store: store, sender: sender,
 		wakes: newMailbox[tidings.Wake](), finished: newMailbox[attempted](), recorded: newMailbox[recording](),
-		loads: newMailbox[loaded](), results: newMailbox[tidings.AttemptResult](),
+		loads: newMailbox[loaded](), busy: newMailbox[int64](), results: newMailbox[tidings.AttemptResult](),
 		loadJobs: make(chan loadJob, loaders), attempts: make(chan *attempt, (1+slowLimit)*cfg.MaxInFlight+idleWorkers),
 		lanes: map[int64]*lane{}, freeLoaders: loaders, flight: flight{limit: cfg.MaxInFlight, slowLimit: slowLimit * cfg.MaxInFlight},
 	}
@@ -182,6 +183,7 @@ func (e *Engine) loop(ctx, work context.Context) {
 		case <-e.finished.signal:
 		case <-e.recorded.signal:
 		case <-e.loads.signal:
+		case <-e.busy.signal:
 		case <-sleep.C:
 		case <-stop:
 			stop, e.draining = nil, true
@@ -207,6 +209,9 @@ func (e *Engine) takeAll(work context.Context) {
 	}
 	for _, l := range e.loads.take(nil) {
 		e.onLoaded(l, now)
+	}
+	for _, key := range e.busy.take(nil) {
+		e.onBusy(key, now)
 	}
 	for _, l := range e.timers.due(now) {
 		e.touch(l, now)
@@ -375,7 +380,16 @@ func (e *Engine) findForgotten(ctx context.Context) {
 		e.cfg.Log.Error("looking for lanes with pending deliveries", "error", err)
 		return
 	}
-	e.loads.put(loaded{busy: busy})
+	e.busy.put(busy...)
+}
+
+// onBusy hears that a lane has pending rows, and has it read if it seemed to
+// have none.
+func (e *Engine) onBusy(key int64, now time.Time) {
+	if l := e.lane(key); l.quiet() && (l.target == nil || l.target.Enabled) {
+		l.restart(now)
+		e.touch(l, now)
+	}
 }
 
 // sweep begins with the lanes that have pending deliveries at the start.

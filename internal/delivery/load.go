@@ -27,7 +27,6 @@ type loaded struct {
 	rows   []tidings.PendingDelivery
 	again  time.Time // of a probe: when to look again
 	err    error
-	busy   []int64 // instead of all the above: lanes that have pending rows
 }
 
 // requestLoad hands a lane to a loader, or lets it wait for one.
@@ -120,10 +119,6 @@ func (e *Engine) readProbe(ctx context.Context, job loadJob) (rows []tidings.Pen
 }
 
 func (e *Engine) onLoaded(out loaded, now time.Time) {
-	if out.busy != nil {
-		e.onBusy(out.busy, now)
-		return
-	}
 	e.freeLoaders++
 	l := e.lanes[out.job.endpoint]
 	e.takeLoaded(l, out, now)
@@ -165,16 +160,5 @@ func (e *Engine) takeLoaded(l *lane, out loaded, now time.Time) {
 		l.loadedProbe(out.rows, out.again)
 	default:
 		l.loaded(out.rows, out.job.limit, now)
-	}
-}
-
-// onBusy hears which lanes have pending rows, and wakes those that seem to have
-// none.
-func (e *Engine) onBusy(busy []int64, now time.Time) {
-	for _, key := range busy {
-		if l := e.lane(key); l.quiet() && (l.target == nil || l.target.Enabled) {
-			l.restart(now)
-			e.touch(l, now)
-		}
 	}
 }
