@@ -30,6 +30,7 @@ type cli struct {
 	Serve   serveCommand   `cmd:"" help:"Run the server: API, issuer and delivery."`
 	Client  clientCommand  `cmd:"" help:"Manage the clients that may ask for access tokens; works beside a running server."`
 	Check   checkCommand   `cmd:"" help:"Prove the store's invariants; works beside a running server."`
+	Demo    demoCommand    `cmd:"" help:"Show everything once on this machine: issue credentials and watch each webhook arrive, retried and deduplicated."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
