@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -33,9 +34,11 @@ type API struct {
 	URL  string
 	HTTP *http.Client
 
-	t     testing.TB
-	mu    sync.Mutex
-	token string
+	t      testing.TB
+	mu     sync.Mutex
+	token  string
+	asked  time.Time // when the token was given
+	client [2]string // id and secret; default: the client that every server knows
 }
 
 // App is a server in the test's own process.
@@ -121,27 +124,49 @@ func NewAPI(t testing.TB, url string, ca *localca.CA) *API {
 	return &API{URL: url, HTTP: &http.Client{Transport: transport, Timeout: 30 * time.Second}, t: t}
 }
 
-// Token gives an access token of the test's client, asked for once.
+// Token gives an access token of the test's client.
 func (a *API) Token() string {
 	a.t.Helper()
+	token, err := a.accessToken()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return token
+}
+
+// tokenUse is for how long a token is used: less than it lives.
+const tokenUse = 3 * time.Minute
+
+func (a *API) accessToken() (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.token == "" {
-		form := url.Values{"grant_type": {"client_credentials"}, "client_id": {ClientID}, "client_secret": {ClientSecret}}
-		answer, err := a.HTTP.PostForm(a.URL+"/iam/realms/product-hub/protocol/openid-connect/token", form)
-		if err != nil {
-			a.t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		var body struct {
-			AccessToken string `json:"access_token"`
-		}
-		if err := json.NewDecoder(answer.Body).Decode(&body); err != nil || body.AccessToken == "" {
-			a.t.Fatalf("no access token: status %d, %v", answer.StatusCode, err)
-		}
-		a.token = body.AccessToken
+	if a.token != "" && time.Since(a.asked) < tokenUse {
+		return a.token, nil
 	}
-	return a.token
+	id, secret := a.client[0], a.client[1]
+	if id == "" {
+		id, secret = ClientID, ClientSecret
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}
+	asked := time.Now()
+	answer, err := a.HTTP.PostForm(a.URL+"/iam/realms/product-hub/protocol/openid-connect/token", form)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	var body struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&body); err != nil || body.AccessToken == "" {
+		return "", fmt.Errorf("no access token: status %d, %v", answer.StatusCode, err)
+	}
+	a.token, a.asked = body.AccessToken, asked
+	return a.token, nil
+}
+
+// As gives the same server as another client sees it.
+func (a *API) As(id, secret string) *API {
+	return &API{URL: a.URL, HTTP: a.HTTP, t: a.t, client: [2]string{id, secret}}
 }
 
 // Request makes an API request and gives status and body. body is sent as JSON
@@ -159,11 +184,15 @@ func (a *API) Request(method, path string, body any) (status int, answer []byte,
 		}
 		reader = bytes.NewReader(text)
 	}
+	token, err := a.accessToken()
+	if err != nil {
+		return 0, nil, err
+	}
 	request, err := http.NewRequest(method, a.URL+"/me-creds/api"+path, reader)
 	if err != nil {
 		return 0, nil, err
 	}
-	request.Header.Set("Authorization", "Bearer "+a.Token())
+	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Content-Type", "application/json")
 	response, err := a.HTTP.Do(request)
 	if err != nil {
@@ -238,4 +267,10 @@ func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
+}
+
+// Tail gives the last lines.
+func (l *Log) Tail() string {
+	text := l.String()
+	return text[max(0, len(text)-4096):]
 }

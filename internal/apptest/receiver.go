@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -59,6 +60,7 @@ func NewReceiver(t testing.TB, ca *localca.CA, answer func(w http.ResponseWriter
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of senders that break off
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 	server.StartTLS()
 	t.Cleanup(server.CloseClientConnections)
