@@ -126,10 +126,14 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// Ready tells whether the store answers reads and takes writes.
+// Ready tells whether the store answers reads and takes writes. After a write
+// that failed it tries one: where requests are only sent to servers that are
+// ready, nobody else would.
 func (s *Store) Ready(ctx context.Context) error {
-	if err := s.w.trouble(); err != nil {
-		return err
+	if s.w.trouble() != nil {
+		if err := s.w.try(ctx); err != nil {
+			return err
+		}
 	}
 	var one int
 	return s.reads.QueryRowContext(ctx, "SELECT 1").Scan(&one)
