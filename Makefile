@@ -4,12 +4,13 @@ GO       ?= go
 PACKAGES ?= ./...
 SKIPS    ?= allow
 FUZZTIME ?= 20s
+ROUNDS   ?= 20
 CONFIG   ?= scripts/dev.toml
 
 SOURCES = find . \( -name node_modules -o -name .git \) -prune -o -name '*.go' -print
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test lint fuzz rename clean
+.PHONY: help demo run build test lint fuzz crash rename clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +37,9 @@ lint: ## Check form (gofmt) and go vet
 
 fuzz: ## Run each fuzz target for a short time (FUZZTIME=20s)
 	@scripts/fuzz.sh $(FUZZTIME)
+
+crash: ## Kill the server again and again under load and prove that nothing is lost (ROUNDS=20)
+	@TIDINGS_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -v -timeout 30m -run '^TestKill' ./internal/apptest
 
 rename: ## Give the Go module another path (MODULE=example.com/you/tidings)
 	@test -n "$(MODULE)" || { echo "usage: make rename MODULE=example.com/you/tidings" >&2; exit 2; }
