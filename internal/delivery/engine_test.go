@@ -36,7 +36,9 @@ type sent struct {
 	body    string
 }
 
-func (s sent) String() string { return fmt.Sprintf("%v %s #%s", s.at.Round(time.Second), s.url, s.attempt) }
+func (s sent) String() string {
+	return fmt.Sprintf("%v %s #%s", s.at.Round(time.Second), s.url, s.attempt)
+}
 
 // inWorld runs a test in a bubble. answer is the far side.
 func inWorld(t *testing.T, cfg delivery.Config, answer func(sent) delivery.Answer, test func(*world)) {

@@ -10,7 +10,7 @@ import (
 
 const (
 	maxInFlight  = 8               // attempts of one endpoint at the same time
-	ringSize     = 2 * maxInFlight // deliveries of one endpoint held in memory
+	ringFactor   = 8               // deliveries held in memory for each attempt that may run
 	firstWindow  = 2               // attempts at the same time before the first success
 	probeFrom    = 5               // failures in a row from which on only one delivery at a time probes
 	probeSilence = 5 * time.Minute // the longest time without a probe while something is due
@@ -74,7 +74,7 @@ func (l *lane) wake(w tidings.Wake) {
 		return
 	}
 	for _, d := range w.Deliveries {
-		if len(l.ring) < ringSize && d.Due.Before(l.unread) && l.from.Before(d.Position()) {
+		if len(l.ring) < l.room() && d.Due.Before(l.unread) && l.from.Before(d.Position()) {
 			l.ring = append(l.ring, d)
 			l.from = d.Position()
 		} else {
@@ -107,7 +107,7 @@ func (l *lane) loaded(rows []tidings.PendingDelivery, limit int, now time.Time) 
 	l.loading = false
 	l.unread = far
 	for i, d := range rows {
-		if d.Due.After(now) || len(l.ring) >= ringSize && !l.has(d.Key) {
+		if d.Due.After(now) || len(l.ring) >= l.room() && !l.has(d.Key) {
 			l.unread = d.Due
 			break
 		}
@@ -161,6 +161,10 @@ func (l *lane) has(key int64) bool {
 
 // probing tells whether only one delivery at a time is tried.
 func (l *lane) probing() bool { return l.health.Failures >= probeFrom }
+
+// room is how many deliveries the ring may hold: a fast lane is read in larger
+// pieces, a slow one keeps little.
+func (l *lane) room() int { return ringFactor * l.window }
 
 // limit is how many attempts may run at the same time.
 func (l *lane) limit() int {
@@ -268,7 +272,7 @@ func (l *lane) wantsLoad(now time.Time) bool {
 	case l.probing():
 		return l.flying == 0 && len(l.ring) == 0 && !l.unread.After(now)
 	}
-	return len(l.ring) <= ringSize/2 && !l.unread.After(now)
+	return len(l.ring) <= l.room()/2 && !l.unread.After(now)
 }
 
 // nextLook is when the lane has to be looked at without anything having

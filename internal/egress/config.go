@@ -17,7 +17,7 @@ const (
 	DefaultDialTimeout    = 10 * time.Second
 	DefaultMaxHeaderBytes = 32 << 10
 	DefaultMaxIdle        = 2000
-	DefaultMaxIdlePerHost = 64
+	DefaultMaxIdlePerHost = 512
 	DefaultIdleTime       = 90 * time.Second
 )
 

@@ -162,6 +162,8 @@ func (s *Store) accept(t *tx, org int64, typ tidings.EventType, issuanceID strin
 	return e, err
 }
 
+const fanoutOf = "SELECT id, filter_types FROM endpoint WHERE organisation_id = $1 AND deleted_at IS NULL ORDER BY id"
+
 // fanout gives the organisation's endpoints, read once per batch. Disabled ones
 // collect too.
 func (t *tx) fanout(org int64) ([]fanEndpoint, error) {
@@ -169,7 +171,7 @@ func (t *tx) fanout(org int64) ([]fanEndpoint, error) {
 		return found, nil
 	}
 	found := []fanEndpoint{}
-	err := t.query("SELECT id, filter_types FROM endpoint WHERE organisation_id = $1 AND deleted_at IS NULL ORDER BY id", []any{org},
+	err := t.query(fanoutOf, []any{org},
 		func(r scanner) error {
 			var p fanEndpoint
 			var filter string
@@ -184,18 +186,19 @@ func (t *tx) fanout(org int64) ([]fanEndpoint, error) {
 	return found, err
 }
 
+const heldDue = "SELECT due FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND attempt_count <= $3 ORDER BY due DESC LIMIT 1"
+
 // enqueue puts a delivery into its lane. While an earlier event of the same
 // issuance waits for one of its first retries there, this one is due no sooner:
 // the key itself keeps the order.
 func (t *tx) enqueue(d tidings.PendingDelivery) error {
-	var held sql.NullInt64
-	err := t.queryRow("SELECT max(due) FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND attempt_count <= $3",
-		[]any{d.IssuanceKey, d.EndpointKey, tidings.HeldRetries}, &held)
-	if err != nil {
+	var held int64
+	err := t.queryRow(heldDue, []any{d.IssuanceKey, d.EndpointKey, tidings.HeldRetries}, &held)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	if held.Int64 > d.Due.UnixMilli() {
-		d.Due = fromMillis(held.Int64)
+	if held > d.Due.UnixMilli() {
+		d.Due = fromMillis(held)
 	}
 	_, err = t.exec(`INSERT INTO queue (endpoint_id, due, id, event_id, issuance_key, attempt_count, retry_of, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,

@@ -22,7 +22,7 @@ const (
 const (
 	// publishLimit is how many events may wait for the writer. One organisation
 	// may fill half of it, so that its flood leaves room for the others.
-	publishLimit = 8192
+	publishLimit = 32768
 	// transitionPatience is how long a transition waits for the writer before
 	// its caller is told to come back.
 	transitionPatience = 5 * time.Second

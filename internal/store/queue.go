@@ -43,6 +43,8 @@ func (s *Store) Lane(ctx context.Context, endpoint int64) (tidings.Lane, error) 
 
 const (
 	pendingTable   = "queue q CROSS JOIN event e ON e.id = q.event_id"
+	pendingOf      = "SELECT " + pendingColumns + " FROM " + pendingTable + " WHERE q.endpoint_id = $1 AND (q.due, q.id) > ($2, $3) ORDER BY q.due, q.id LIMIT $4"
+	oldestOf       = "SELECT " + pendingColumns + " FROM " + pendingTable + " WHERE q.endpoint_id = $1 ORDER BY q.id LIMIT 1"
 	pendingColumns = `q.id, q.endpoint_id, q.event_id, q.issuance_key, e.type, e.body, q.attempt_count, q.due, q.created_at, q.retry_of`
 )
 
@@ -56,20 +58,17 @@ func (s *Store) scanPending(r scanner) (d tidings.PendingDelivery, err error) {
 // Pending reads the next deliveries of a lane behind a position, in order of
 // due time.
 func (s *Store) Pending(ctx context.Context, endpoint int64, after tidings.QueuePosition, limit int) (out []tidings.PendingDelivery, err error) {
-	err = s.query(ctx, "SELECT "+pendingColumns+" FROM "+pendingTable+
-		" WHERE q.endpoint_id = $1 AND (q.due, q.id) > ($2, $3) ORDER BY q.due, q.id LIMIT $4",
-		[]any{endpoint, after.Due.UnixMilli(), after.Key, limit}, func(r scanner) error {
-			d, err := s.scanPending(r)
-			out = append(out, d)
-			return err
-		})
+	err = s.query(ctx, pendingOf, []any{endpoint, after.Due.UnixMilli(), after.Key, limit}, func(r scanner) error {
+		d, err := s.scanPending(r)
+		out = append(out, d)
+		return err
+	})
 	return out, err
 }
 
 // OldestPending reads the delivery that has waited longest in a lane.
 func (s *Store) OldestPending(ctx context.Context, endpoint int64) (tidings.PendingDelivery, error) {
-	d, err := s.scanPending(s.reads.QueryRowContext(ctx, bind("SELECT "+pendingColumns+" FROM "+pendingTable+
-		" WHERE q.endpoint_id = $1 ORDER BY q.id LIMIT 1"), endpoint))
+	d, err := s.scanPending(s.reads.QueryRowContext(ctx, bind(oldestOf), endpoint))
 	return d, notFound(err, "pending delivery", "")
 }
 
@@ -109,10 +108,12 @@ func (t *tx) record(r *tidings.AttemptResult) error {
 	return t.health(r)
 }
 
+const endQueued = "DELETE FROM queue WHERE endpoint_id = $1 AND due = $2 AND id = $3"
+
 // end moves a delivery from the queue to the history.
 func (t *tx) end(r *tidings.AttemptResult, organisation, due int64) error {
 	d := &r.Delivery
-	if _, err := t.exec("DELETE FROM queue WHERE endpoint_id = $1 AND due = $2 AND id = $3", d.EndpointKey, due, d.Key); err != nil {
+	if _, err := t.exec(endQueued, d.EndpointKey, due, d.Key); err != nil {
 		return err
 	}
 	t.count(d.EndpointKey, -1)
@@ -121,6 +122,10 @@ func (t *tx) end(r *tidings.AttemptResult, organisation, due int64) error {
 		d.Key, organisation, d.EndpointKey, d.EventKey, string(r.Status), string(r.Reason), r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now)
 	return err
 }
+
+// moveAlong makes the later events of an issuance due later. The plus keeps the
+// database from walking the whole lane.
+const moveAlong = "UPDATE queue SET due = $1 WHERE issuance_key = $2 AND +endpoint_id = $3 AND id > $4 AND due < $1"
 
 // reschedule makes a delivery due later, and with it the later events of its
 // issuance where they wait for it.
@@ -132,7 +137,7 @@ func (t *tx) reschedule(r *tidings.AttemptResult, due int64) error {
 		return err
 	}
 	if r.Hold {
-		_, err = t.exec("UPDATE queue SET due = $1 WHERE issuance_key = $2 AND endpoint_id = $3 AND id > $4 AND due < $1",
+		_, err = t.exec(moveAlong,
 			next, d.IssuanceKey, d.EndpointKey, d.Key)
 	}
 	t.wake(tidings.Wake{EndpointKey: d.EndpointKey, Due: r.Due})

@@ -95,7 +95,7 @@ CREATE TABLE queue (
   PRIMARY KEY (endpoint_id, due, id)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX queue_id ON queue (endpoint_id, id);
-CREATE INDEX queue_issuance ON queue (issuance_key, endpoint_id, event_id);
+CREATE INDEX queue_issuance ON queue (issuance_key, endpoint_id, due, attempt_count);
 
 -- lane: one row per endpoint; see tidings.Health.
 CREATE TABLE lane (
