@@ -45,6 +45,7 @@ type Config struct {
 	AttemptTimeout time.Duration    // for one request, from dialling to the end of the answer; default 15 s
 	MaxInFlight    int              // attempts of all endpoints at the same time, but for slow ones; default 512
 	DrainTimeout   time.Duration    // how long a stop waits for attempts in flight; default 20 s
+	SweepEvery     time.Duration    // the safety net: how often lanes are read from their start; default 5 s
 	UserAgent      string           // default "Tidings"
 	Now            func() time.Time // default time.Now
 	Log            *slog.Logger     // default slog.Default()
@@ -63,6 +64,9 @@ func (c Config) withDefaults() Config {
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 20 * time.Second
 	}
+	if c.SweepEvery == 0 {
+		c.SweepEvery = 5 * time.Second
+	}
 	if c.UserAgent == "" {
 		c.UserAgent = "Tidings"
 	}
@@ -78,9 +82,9 @@ func (c Config) withDefaults() Config {
 const (
 	loaders       = 4                      // lanes read at the same time
 	maxUnrecorded = 4096                   // results that wait to be recorded; at that, nothing starts
-	longestSleep  = time.Second            // so that a clock that is moved is noticed
-	sweepEvery    = 5 * time.Second        // the safety net: lanes are read from their start
-	dormantEvery  = 15 * time.Second       // the same for lanes with nothing due
+	dormantFactor = 3                      // lanes with nothing due are swept so many times less often
+	sleepPart     = 5                      // the longest sleep is this part of a sweep: a clock that is moved is noticed
+	mutedAfter    = 15 * time.Second       // how long a lane rests whose result could not be recorded
 	idleAfter     = time.Minute            // a lane with nothing to do is forgotten then
 	idleWorkers   = 64                     // workers kept for the next attempt
 	slowLimit     = 4                      // slow attempts there may be, in multiples of MaxInFlight
@@ -219,7 +223,7 @@ func (e *Engine) takeAll(work context.Context) {
 	if e.draining {
 		return
 	}
-	if now.Sub(e.swept) >= sweepEvery || now.Before(e.swept) {
+	if now.Sub(e.swept) >= e.cfg.SweepEvery || now.Before(e.swept) {
 		e.onSweep(now)
 	}
 	e.dispatch(work, now)
@@ -231,7 +235,7 @@ func (e *Engine) untilNext() time.Duration {
 	if slow := e.flight.nextSlow(); len(e.ready) > 0 && slow.Before(at) {
 		at = slow
 	}
-	return min(max(at.Sub(now), 0), longestSleep)
+	return min(max(at.Sub(now), 0), e.cfg.SweepEvery/sleepPart)
 }
 
 func (e *Engine) lane(key int64) *lane {
@@ -283,7 +287,7 @@ func (e *Engine) onRecorded(r recording, now time.Time) {
 		l := e.lanes[result.Delivery.EndpointKey]
 		l.recorded(result)
 		if r.errs[i] != nil { // the row is still as it was: try again, but not at once
-			l.muted = now.Add(dormantEvery)
+			l.muted = now.Add(mutedAfter)
 			l.lower(result.Delivery.Due)
 		}
 		e.touch(l, now)
@@ -353,9 +357,9 @@ func (e *Engine) start(work context.Context, l *lane, i int, now time.Time) {
 func (e *Engine) onSweep(now time.Time) {
 	e.swept = now
 	for key, l := range e.lanes {
-		every := sweepEvery
+		every := e.cfg.SweepEvery
 		if l.flying == 0 && len(l.ring) == 0 {
-			every = dormantEvery
+			every *= dormantFactor
 		}
 		switch {
 		case l.quiet() && !l.idle.IsZero() && now.Sub(l.idle) >= idleAfter:
@@ -373,7 +377,7 @@ func (e *Engine) onSweep(now time.Time) {
 // findForgotten wakes the lanes that have pending rows, so that a wake that was
 // lost costs seconds and not a delivery.
 func (e *Engine) findForgotten(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.SweepEvery)
 	defer cancel()
 	busy, err := e.store.BusyLanes(ctx)
 	if err != nil {

@@ -133,7 +133,12 @@ func (l *lane) loaded(rows []tidings.PendingDelivery, limit int, now time.Time) 
 // loadedProbe takes over the delivery that probes, if one may now, and when to
 // look again.
 func (l *lane) loadedProbe(rows []tidings.PendingDelivery, again time.Time) {
-	l.ring, l.unread = append(l.ring[:0], rows...), again
+	l.unread = again
+	for _, d := range rows {
+		if !l.has(d.Key) {
+			l.ring = append(l.ring, d)
+		}
+	}
 	l.settle()
 }
 
@@ -269,10 +274,21 @@ func (l *lane) wantsLoad(now time.Time) bool {
 		return true
 	case !l.target.Enabled:
 		return false
-	case l.probing():
-		return l.flying == 0 && len(l.ring) == 0 && !l.unread.After(now)
 	}
-	return len(l.ring) <= l.room()/2 && !l.unread.After(now)
+	return l.wantsRows(now)
+}
+
+// wantsRows tells whether rows should be read. A probing lane waits until its
+// last result is recorded: before that, the store shows the delivery as still
+// due.
+func (l *lane) wantsRows(now time.Time) bool {
+	if l.unread.After(now) {
+		return false
+	}
+	if l.probing() {
+		return len(l.held) == 0 && len(l.ring) == 0
+	}
+	return len(l.ring) <= l.room()/2
 }
 
 // nextLook is when the lane has to be looked at without anything having

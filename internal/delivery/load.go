@@ -39,7 +39,7 @@ func (e *Engine) requestLoad(l *lane, now time.Time) {
 	e.freeLoaders--
 	job := loadJob{endpoint: l.key, target: l.target == nil || l.stale, probe: l.probing(), lastProbe: l.health.LastFailureAt,
 		changes: l.changes, from: l.from, limit: l.room() + len(l.held) + 1}
-	job.rows = !l.unread.After(now) && len(l.ring) <= l.room()/2 && (!job.probe || l.flying == 0 && len(l.ring) == 0)
+	job.rows = l.wantsRows(now)
 	e.loadJobs <- job
 }
 
