@@ -172,12 +172,12 @@ func dsn(file string, readOnly bool) string {
 		"journal_mode(wal)",
 		"synchronous(full)",
 		"foreign_keys(off)", // the writer keeps them; checking costs a look-up per row
-		"cache_size(-16384)",
+		"cache_size(-8192)", // in KiB; it takes twice that, as a page with its header just misses a power of two
 		"temp_store(memory)",
 		"journal_size_limit(67108864)",
 	}
 	if readOnly {
-		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-4096)", "temp_store(memory)"}
+		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-1024)", "temp_store(memory)"}
 	}
 	for _, p := range pragmas {
 		q.Add("_pragma", p)
