@@ -63,8 +63,8 @@ func NewReceiver(t testing.TB, ca *localca.CA, answer func(w http.ResponseWriter
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of senders that break off
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 	server.StartTLS()
-	t.Cleanup(server.CloseClientConnections)
 	t.Cleanup(server.Close)
+	t.Cleanup(server.CloseClientConnections) // first: it ends answers that wait for the sender to give up
 	r.URL = server.URL + "/webhooks"
 	return r
 }
