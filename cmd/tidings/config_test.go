@@ -128,6 +128,7 @@ func TestTheExampleFileChangesNothingButWhatHasNoDefault(t *testing.T) {
 		t.Errorf("the examples do not arrive: %+v", with)
 	}
 	with.PublicURL, with.TLSCert, with.TLSKey, with.EgressAllow, with.EgressCA, with.EgressProxy = "", "", "", nil, "", ""
+	with.AuthIssuer, with.AuthAudience, with.AuthScopePrefix, with.AuthCA = "", "", "", ""
 	with.Config, without.Config = "", ""
 	if !reflect.DeepEqual(with, without) {
 		t.Errorf("with the file %+v\nwithout   %+v", with, without)

@@ -32,6 +32,7 @@ type App struct {
 	engine   *delivery.Engine
 	issuer   *issuer.Issuer
 	egress   *egress.Client
+	outside  *auth.Outside // nil: the tokens are our own
 }
 
 // New wires a server. What it opened is closed by [App.Run], or by New itself
@@ -72,7 +73,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		Now:            cfg.Now,
 		Log:            cfg.Log,
 	})
-	tokens, err := auth.New(ctx, auth.Config{PublicURL: a.URL, Now: cfg.Now, Log: cfg.Log}, a.Store)
+	tokens, err := a.tokens(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,8 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	}
 	api, err := server.New(server.Config{
 		Auth: tokens, Endpoints: a.Store, Events: a.Store, Deliveries: a.Store, Templates: a.Store, Issuances: a.Store, Issuer: a.issuer,
-		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, Ready: a.Store.Ready, Log: cfg.Log,
+		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, Ready: a.ready, Log: cfg.Log,
+		PublicURL: a.URL, Version: cfg.Version,
 	})
 	if err != nil {
 		return nil, err
@@ -92,7 +94,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 }
 
 // routes says who answers what.
-func routes(api http.Handler, tokens *auth.Service, issuer *issuer.Issuer) http.Handler {
+func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer) http.Handler {
 	const oidc = "/iam/realms/product-hub/protocol/openid-connect"
 	protocol := issuer.Handler()
 	mux := http.NewServeMux()
@@ -133,6 +135,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	part(func() error { return a.engine.Run(work) })
 	group.Go(func() { a.issuer.Run(work) })
+	if a.outside != nil {
+		group.Go(func() { a.outside.Run(work) })
+	}
 	group.Go(func() { a.keepHouse(work) })
 	part(func() error {
 		if err := srv.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {

@@ -33,6 +33,13 @@ type Config struct {
 	AcceptanceGrace time.Duration // how long a wallet may still refuse; 0 completes at once
 	TokenLife       time.Duration // of a wallet's access token
 
+	AuthIssuer            string         // URL of an outside token issuer; empty: this server gives out the tokens
+	AuthAudience          string         // what its tokens are for; default: the API's URL
+	AuthOrganisationClaim string         // where they name the organisation
+	AuthScopeClaim        string         // where they name the scopes
+	AuthScopePrefix       string         // stands before each scope that is ours
+	AuthRoots             *x509.CertPool // whose certificates it may have; default: the system's
+
 	DrainTimeout time.Duration // how long a stop waits for work in flight
 
 	ClientID, ClientSecret string // made at start, in the organisation "default", where it does not exist
@@ -82,6 +89,7 @@ func (c Config) check() error {
 	mistake(c.DrainTimeout < time.Second || c.DrainTimeout > 10*time.Minute, "drain-timeout is 1s to 10m, not %v", c.DrainTimeout)
 	mistake((c.ClientID == "") != (c.ClientSecret == ""), "TIDINGS_CLIENT_ID and TIDINGS_CLIENT_SECRET belong together: set both or none")
 	mistake(c.ClientSecret != "" && len(c.ClientSecret) < 16, "TIDINGS_CLIENT_SECRET has at least 16 characters")
+	mistakes = append(mistakes, c.checkAuth())
 	if c.PublicURL != "" {
 		mistakes = append(mistakes, checkPublicURL(c.PublicURL))
 	}
