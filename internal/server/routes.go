@@ -41,6 +41,8 @@ func (s *Server) routes() []Route {
 		many(Route{Method: get, Pattern: "/events", Scope: read, Status: http.StatusOK, Sort: oldestFirst,
 			Filters: []Filter{{"eventType", eventTypeNames}, {"issuanceId", nil}},
 			Summary: "List the events in the order in which they were accepted"}, s.listEvents),
+		one(Route{Method: get, Pattern: "/event-types", Scope: read, Status: http.StatusOK,
+			Summary: "List the event types, with the schema of their webhooks"}, s.listEventTypes),
 		one(Route{Method: get, Pattern: "/events/{id}", Scope: read, Status: http.StatusOK,
 			Summary: "Read an event"}, s.readEvent),
 		many(Route{Method: get, Pattern: "/events/{id}/deliveries", Scope: read, Status: http.StatusOK, Sort: newestFirst,
