@@ -185,7 +185,7 @@ func TestHostileReceiversHarmNobody(t *testing.T) {
 	p.Await("every delivery has ended", func() bool { return len(list[struct{}](p.API, "/deliveries?filter[status]=failed")) == len(all) })
 	ids = append(ids, publish(t, p.API, event(completed, "i"))...)
 	p.Await("the healthy endpoint has the next one", func() bool { return healthy.missing("/webhooks", ids) == 0 })
-	for _, d := range list[delivery](p.API, "/deliveries?filter[eventId]="+ids[0]) {
+	for _, d := range list[shownDelivery](p.API, "/deliveries?filter[eventId]="+ids[0]) {
 		if h, ok := byID[d.EndpointID]; ok {
 			p.Call("GET", "/deliveries/"+d.ID, nil, http.StatusOK, &d)
 			d.exhausted(t, h, 3)
@@ -215,8 +215,8 @@ func peak(t *testing.T, pid int) (kB int) {
 	return kB
 }
 
-// delivery is one as the API shows it.
-type delivery struct {
+// shownDelivery is one as the API shows it.
+type shownDelivery struct {
 	ID, EndpointID, Status, Reason string
 	AttemptCount                   int
 	Attempts                       []struct {
@@ -227,7 +227,7 @@ type delivery struct {
 }
 
 // exhausted wants that a delivery was tried so many times in vain, and says why.
-func (d delivery) exhausted(t *testing.T, h hostile, attempts int) {
+func (d shownDelivery) exhausted(t *testing.T, h hostile, attempts int) {
 	t.Helper()
 	if d.Status != "failed" || d.Reason != "exhausted" || len(d.Attempts) != attempts {
 		t.Errorf("a receiver that %s: %s, %s after %d attempts", h.name, d.Status, d.Reason, len(d.Attempts))
