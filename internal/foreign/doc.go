@@ -6,6 +6,7 @@
 //     every answer against strict schemas.
 //   - mission/express.js is the receiver of the mission's document, as it stands
 //     there; js/receiver.mjs only supplies its app.
+//   - js/provider.mjs gives out access tokens with the public library oidc-provider.
 //   - js/verifier.mjs verifies webhooks with the public library standardwebhooks.
 //
 // The package holds tests only. They start these programs with Node and say over
