@@ -181,7 +181,9 @@ func (w *world) request(method, path, body string, headers ...string) answer {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return answer{w.t, method + " " + path, resp.StatusCode, resp.Header, string(text)}
+	a := answer{w.t, method + " " + path, resp.StatusCode, resp.Header, string(text)}
+	specOf(w.t, w.server).conforms(w.t, method, path, body, a)
+	return a
 }
 
 func (w *world) get(path string, headers ...string) answer {

@@ -1,0 +1,246 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"tidings/internal/server"
+)
+
+// samples are texts on both sides of each pattern.
+var samples = map[string]struct{ good, bad []string }{
+	`^https://`: {[]string{"https://receiver.example/a", "https://receiver.example:8443/?q=1"}, []string{"http://receiver.example", "ftp://receiver.example", "receiver.example"}},
+	`^[A-Za-z0-9._:-]{1,128}$`: {[]string{"a", "urn:uuid:1.2-3_4", strings.Repeat("a", 128)},
+		[]string{"", "a b", "ä", "a/b", strings.Repeat("a", 129), "a\n"}},
+	`^[\x21-\x7e]{1,255}$`: {[]string{"!", "~", "{\"}", strings.Repeat("k", 255)}, []string{"a b", "ä", strings.Repeat("k", 256), "a\x7f", "a\n"}},
+	`^[a-zA-Z0-9_-]{1,64}$`: {[]string{"A", "_", "-", strings.Repeat("z", 64)},
+		[]string{"a.b", "a b", "ä", strings.Repeat("z", 65), "a\n"}},
+	`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`: {[]string{"0", "A_.-", strings.Repeat("Z", 64)}, []string{"_a", ".a", "-a", "a b", strings.Repeat("Z", 65), "a\n"}},
+	`^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`: {[]string{"_", "a.b:c/d-e", "0", strings.Repeat("c", 128)},
+		[]string{"", ".a", "/a", "a b", "ä", "a~b", strings.Repeat("c", 129)}},
+	`\S`: {[]string{"x", " x ", "語"}, []string{" ", "\t\n"}},
+}
+
+// wrongTypes are values of other sorts than one.
+var wrongTypes = map[string][]any{
+	"string": {1.0, true, []any{}, map[string]any{}}, "integer": {"1", 1.5, true, []any{}}, "boolean": {"true", 1.0},
+	"array": {"a", map[string]any{}}, "object": {"a", []any{}},
+}
+
+// variants gives values on both sides of everything that a schema says. valid
+// is one that it accepts.
+func (s *spec) variants(t *testing.T, schema map[string]any, valid any) (out []any) {
+	t.Helper()
+	schema = s.resolve(schema)
+	if kind, ok := schema["type"].(string); ok {
+		out = append(out, wrongTypes[kind]...)
+	}
+	for keyword, v := range schema {
+		switch keyword {
+		case "enum":
+			out = append(append(out, v.([]any)...), "nope")
+		case "pattern":
+			sample, ok := samples[v.(string)]
+			if !ok {
+				t.Fatalf("there are no samples for the pattern %s", v)
+			}
+			for _, text := range slices.Concat(sample.good, sample.bad) {
+				out = append(out, text)
+			}
+		case "minLength":
+			out = append(out, "")
+		case "maxLength":
+			text, _ := valid.(string)
+			n := int(v.(float64))
+			out = append(out, pad(text, n), pad(text, n+1))
+		case "minimum", "maximum":
+			out = append(out, v, v.(float64)-1, v.(float64)+1)
+		case "maxItems":
+			items := valid.([]any)
+			n := int(v.(float64))
+			out = append(out, repeated(items[0], n), repeated(items[0], n+1))
+		case "oneOf": // an object, or an array of them
+			out = append(out, s.arrays(t, schema, valid)...)
+		}
+	}
+	if items, ok := schema["items"].(map[string]any); ok {
+		for _, item := range s.variants(t, items, valid.([]any)[0]) {
+			out = append(out, []any{item})
+		}
+	}
+	if object, ok := valid.(map[string]any); ok {
+		out = append(out, s.objects(t, schema, object)...)
+	}
+	return out
+}
+
+func (s *spec) resolve(schema map[string]any) map[string]any {
+	ref, ok := schema["$ref"]
+	if !ok {
+		return schema
+	}
+	out := maps.Clone(s.follow(map[string]any{"$ref": ref}).(map[string]any))
+	maps.Copy(out, schema)
+	return out
+}
+
+func (s *spec) arrays(t *testing.T, schema map[string]any, valid any) (out []any) {
+	for _, choice := range schema["oneOf"].([]any) {
+		n, ok := s.resolve(choice.(map[string]any))["maxItems"].(float64)
+		if !ok {
+			out = append(out, s.variants(t, choice.(map[string]any), valid)...)
+			continue
+		}
+		out = append(out, []any{}, []any{valid}, []any{valid, "a"}, repeated(valid, int(n)), repeated(valid, int(n)+1))
+	}
+	return out
+}
+
+// objects varies an object's members one by one.
+func (s *spec) objects(t *testing.T, schema, valid map[string]any) (out []any) {
+	with := func(name string, v any) {
+		changed := maps.Clone(valid)
+		changed[name] = v
+		out = append(out, changed)
+	}
+	for name := range valid {
+		changed := maps.Clone(valid)
+		delete(changed, name)
+		out = append(out, changed)
+	}
+	if schema["additionalProperties"] == false {
+		with("noSuchMember", 1.0)
+	}
+	properties, _ := schema["properties"].(map[string]any)
+	for name, property := range properties {
+		if valid[name] == nil {
+			t.Errorf("the valid request lacks %s", name)
+			continue
+		}
+		for _, v := range s.variants(t, property.(map[string]any), valid[name]) {
+			with(name, v)
+		}
+	}
+	if each, ok := schema["additionalProperties"].(map[string]any); ok && properties == nil {
+		for name, v := range valid {
+			for _, v := range s.variants(t, each, v) {
+				with(name, v)
+			}
+		}
+	}
+	if names, ok := schema["propertyNames"].(map[string]any); ok {
+		sample := samples[names["pattern"].(string)]
+		reserved := names["not"].(map[string]any)["enum"].([]any)
+		for _, name := range slices.Concat(sample.good, sample.bad) {
+			with(name, valid["given_name"])
+		}
+		for _, name := range reserved {
+			with(name.(string), valid["given_name"])
+		}
+	}
+	if n, ok := schema["maxProperties"].(float64); ok {
+		for _, n := range []int{0, int(n), int(n) + 1} {
+			many := map[string]any{}
+			for i := range n {
+				many[fmt.Sprint("claim", i)] = valid["given_name"]
+			}
+			out = append(out, many)
+		}
+	}
+	return out
+}
+
+func repeated(v any, n int) []any { return slices.Repeat([]any{v}, n) }
+func pad(text string, n int) string {
+	return text + strings.Repeat("a", max(0, n-len(text)))
+}
+
+// complete gives a request of each route that has every member.
+func (p population) complete() map[string]string {
+	attribute := `{"type":"string","name":"N","description":"D","required":true,"alwaysDisclosed":true}`
+	return map[string]string{
+		"POST /endpoints":             `{"url":"https://receiver.example/","id":"an-id","filterTypes":["openid4vc.issuance.failed"]}`,
+		"POST /events":                `{"eventType":"openid4vc.issuance.failed","payload":{"openId4VcIssuanceId":"order-1"},"idempotencyKey":"k"}`,
+		"POST /templates/credentials": `{"name":"N","code":"C","type":"C","description":"D","credentialFormat":"sd-jwt","attributes":{"given_name":` + attribute + `}}`,
+		"POST /credentials/issuance":  `{"credentialTemplateId":"` + p.ids["templates"] + `","attributes":{"given_name":"Z"},"expiresIn":60}`,
+	}
+}
+
+// What the document allows in a request the server takes, and what it forbids
+// the server refuses, on both sides of every rule that it states.
+func TestEveryRuleIsEnforced(t *testing.T) {
+	w := newWorld(t)
+	s := specOf(t, w.server)
+	made := w.population()
+	for _, route := range w.server.Routes() {
+		if route.Request == nil {
+			continue
+		}
+		place := []string{"paths", route.Pattern, strings.ToLower(route.Method), "requestBody", "content", "application/json", "schema"}
+		var valid any
+		if err := json.Unmarshal([]byte(made.complete()[route.Method+" "+route.Pattern]), &valid); err != nil {
+			t.Fatalf("%s %s: give a complete request: %v", route.Method, route.Pattern, err)
+		}
+		variants := append(s.variants(t, s.find(place...), valid), valid)
+		if len(variants) < 20 {
+			t.Errorf("%s has only %d variants", route.Pattern, len(variants))
+		}
+		for _, v := range variants {
+			text := asJSON(t, v)
+			a := w.request(route.Method, made.path(route), string(text))
+			told := s.at(t, specURL, place...).Validate(decoded(t, text))
+			if a.status != 400 && a.status != 409 && a.status >= 300 {
+				t.Errorf("%s: status %d for %s", route.Pattern, a.status, brief(text))
+			}
+			if (told == nil) != (a.status != 400) && !knownDifference(route, a) {
+				t.Errorf("%s: the server says %d and the document %v to %s: %s", route.Pattern, a.status, told, brief(text), a.text)
+			}
+		}
+	}
+}
+
+// knownDifference tells of what JSON Schema cannot say.
+func knownDifference(route server.Route, a answer) bool {
+	detail := a.body()["errors"]
+	text := fmt.Sprint(detail)
+	switch route.Pattern {
+	case "/credentials/issuance": // what the template has, or that there is one
+		return strings.Contains(text, "The template") || strings.Contains(text, "The attribute") || strings.Contains(text, "There is no credential template")
+	case "/templates/credentials": // two members that must be equal
+		return strings.Contains(text, "the two must not differ")
+	}
+	return false
+}
+
+func brief(text []byte) string {
+	if len(text) > 300 {
+		return string(text[:300]) + "…"
+	}
+	return string(text)
+}
+
+// beyondSchema are bad bodies that JSON Schema cannot tell: those that are no
+// JSON at all or that only the server's own data makes bad.
+var beyondSchema = []string{
+	"empty", "only white space", "not JSON", "second line", "cut", "trailing comma", "trailing data", "comment", "byte order mark", "invalid UTF-8",
+	"half a surrogate", "NUL", "NUL in a name", "twice", "twice in an array", "loopback", "two codes", "unknown template", "required attribute",
+	"no attributes at all", "unknown attribute", "wrong attribute", "huge number",
+}
+
+// The bad bodies that other tests send are bad by the document, too.
+func TestBadBodiesAreBadByTheDocument(t *testing.T) {
+	s := specOf(t, newWorld(t).server)
+	for _, test := range badBodies {
+		if slices.Contains(beyondSchema, test.name) {
+			continue
+		}
+		schema := s.at(t, specURL, "paths", test.route, "post", "requestBody", "content", "application/json", "schema")
+		if schema.Validate(decoded(t, []byte(test.body))) == nil {
+			t.Errorf("%s: the document allows it", test.name)
+		}
+	}
+}
