@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -28,6 +29,10 @@ type serveCommand struct {
 	RetrySchedule   []time.Duration `env:"TIDINGS_RETRY_SCHEDULE" default:"5s,5m,30m,2h,5h,10h,14h,20h,24h" placeholder:"5s,5m,…" help:"Delays after each failed attempt."`
 	AttemptTimeout  time.Duration   `env:"TIDINGS_ATTEMPT_TIMEOUT" default:"15s" help:"Time for one request to a receiver."`
 	DisableAfter    time.Duration   `env:"TIDINGS_DISABLE_AFTER" default:"120h" help:"An endpoint that has only failed for so long is disabled."`
+	Retention       time.Duration   `env:"TIDINGS_RETENTION" default:"720h" help:"How long events and deliveries are kept; 0: for ever."`
+	QuotaEndpoints  int             `env:"TIDINGS_QUOTA_ENDPOINTS" default:"100" help:"How many endpoints an organisation may have."`
+	QuotaRequests   float64         `env:"TIDINGS_QUOTA_REQUESTS" default:"0.0" help:"API requests per second of an organisation; 0: no quota."`
+	QuotaEvents     float64         `env:"TIDINGS_QUOTA_EVENTS" default:"0.0" help:"Events per second that an organisation may publish; 0: no quota."`
 	DrainTimeout    time.Duration   `env:"TIDINGS_DRAIN_TIMEOUT" default:"20s" help:"How long a stop waits for work in flight."`
 	LogFormat       string          `env:"TIDINGS_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of the log: text or json."`
 	LogLevel        slog.Level      `env:"TIDINGS_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
@@ -49,6 +54,9 @@ func (c serveCommand) Run(ctx context.Context, env *environment) error {
 		return usageError{err}
 	}
 	a, err := app.New(ctx, cfg)
+	if errors.Is(err, app.ErrConfig) {
+		return usageError{err}
+	}
 	if err != nil {
 		return err
 	}
@@ -72,7 +80,8 @@ func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 	cfg.EgressAllow = c.EgressAllow
 	cfg.OfferLife, cfg.AcceptanceGrace, cfg.TokenLife = c.OfferLife, c.AcceptanceGrace, c.TokenLife
 	cfg.RetrySchedule, cfg.AttemptTimeout, cfg.DisableAfter = c.RetrySchedule, c.AttemptTimeout, c.DisableAfter
-	cfg.DrainTimeout = c.DrainTimeout
+	cfg.DrainTimeout, cfg.Retention = c.DrainTimeout, c.Retention
+	cfg.QuotaEndpoints, cfg.QuotaRequests, cfg.QuotaEvents = c.QuotaEndpoints, c.QuotaRequests, c.QuotaEvents
 	cfg.ClientID, cfg.ClientSecret = os.Getenv("TIDINGS_CLIENT_ID"), os.Getenv("TIDINGS_CLIENT_SECRET")
 	cfg.Version, cfg.Log = version(), log
 	cfg.Fatal = func(err error) {

@@ -28,17 +28,21 @@ type App struct {
 
 	cfg      Config
 	listener net.Listener
+	api      *server.Server
 	handler  http.Handler
 	engine   *delivery.Engine
 	issuer   *issuer.Issuer
 	egress   *egress.Client
 }
 
+// ErrConfig says that the configuration is wrong.
+var ErrConfig = errors.New("the configuration is wrong")
+
 // New wires a server. What it opened is closed by [App.Run], or by New itself
 // where it fails.
 func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	if err := cfg.check(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	a := &App{cfg: cfg}
 	defer func() {
@@ -53,7 +57,8 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	a.URL = publicURL(cfg, a.listener)
 
 	// The store wakes the engine, and the engine reads the store.
-	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Now: cfg.Now, Log: cfg.Log, OnWake: a.wake, OnFatal: cfg.Fatal})
+	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Now: cfg.Now, Log: cfg.Log,
+		MaxEndpoints: cfg.QuotaEndpoints, Retention: cfg.Retention, OnWake: a.wake, OnFatal: cfg.Fatal})
 	if err != nil {
 		return nil, err
 	}
@@ -81,13 +86,16 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		return nil, err
 	}
 	api, err := server.New(server.Config{
-		Auth: tokens, Endpoints: a.Store, Events: a.Store, Deliveries: a.Store, Templates: a.Store, Issuances: a.Store, Issuer: a.issuer,
-		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, Ready: a.Store.Ready, Log: cfg.Log,
+		Auth: tokens, Endpoints: a.Store, Secrets: a.Store, Events: a.Store, Deliveries: a.Store, Repeats: a.Store,
+		Templates: a.Store, Issuances: a.Store, Issuer: a.issuer,
+		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, DisableAfter: cfg.DisableAfter,
+		Quota: server.Quota{RequestsPerSecond: cfg.QuotaRequests, EventsPerSecond: cfg.QuotaEvents},
+		Ready: a.Store.Ready, Detail: a.detail, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	a.handler = routes(api, tokens, a.issuer)
+	a.api, a.handler = api, routes(api, tokens, a.issuer)
 	return a, nil
 }
 
@@ -101,6 +109,7 @@ func routes(api http.Handler, tokens *auth.Service, issuer *issuer.Issuer) http.
 	mux.HandleFunc(oidc+"/certs", tokens.Certs)
 	mux.Handle("/o/", protocol)
 	mux.Handle("/.well-known/", protocol)
+	mux.Handle("/.well-known/webhook-keys/", api)
 	mux.Handle("/invitation", protocol)
 	return mux
 }
@@ -121,6 +130,7 @@ func (a *App) Run(ctx context.Context) error {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          quiet(a.cfg.Log),
 	}
+	srv.RegisterOnShutdown(a.api.EndStreams)
 	var group sync.WaitGroup
 	errs := make(chan error, 2)
 	part := func(run func() error) {

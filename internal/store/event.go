@@ -188,6 +188,7 @@ func (s *Store) write(t *tx, org int64, e *tidings.Event, to []int64) (deliverie
 			return nil, err
 		}
 	}
+	t.told = true
 	// position is the order of commit: with one writer, that of the keys.
 	_, err = t.exec(`INSERT INTO event (id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, test, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, key, org, key, d.IssuanceKey, e.IssuanceID, string(e.Type), d.Body, len(to), e.Test, t.now)
@@ -304,6 +305,20 @@ func (s *Store) Events(ctx context.Context, org int64, f tidings.EventFilter, p 
 	}
 	return list(ctx, s, q, p, func(id string) (int64, error) { return s.eventPosition(ctx, org, id) }, s.scanEvent)
 }
+
+// LastEvent gives the id of the organisation's newest event, empty if it has
+// none.
+func (s *Store) LastEvent(ctx context.Context, org int64) (string, error) {
+	var key int64
+	err := s.queryRow(ctx, "SELECT id FROM event WHERE organisation_id = $1 ORDER BY position DESC LIMIT 1", []any{org}, &key)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return s.ids.public(key), err
+}
+
+// Changed gives a channel that is closed when the next event is committed.
+func (s *Store) Changed() <-chan struct{} { return *s.w.changed.Load() }
 
 func (s *Store) eventPosition(ctx context.Context, org int64, id string) (position int64, err error) {
 	key, ok := s.ids.key(id)
