@@ -64,6 +64,42 @@ func (t EventType) Canonical() EventType {
 	return t
 }
 
+// EventTypeInfo describes an event type to those who receive its events.
+type EventTypeInfo struct {
+	Type        EventType
+	Aliases     []EventType // older names that filterTypes takes, too
+	Description string      // when it happens
+	OptIn       bool        // sent only to endpoints whose filterTypes name it
+}
+
+var eventTypeDescriptions = map[EventType]string{
+	IssuanceOffered:         "An issuance was created and its offer can be accepted.",
+	IssuanceCompleted:       "The holder accepted and received every credential.",
+	IssuancePartiallyIssued: "The holder received some of the offered credentials.",
+	IssuanceFailed:          "The issuance attempt failed.",
+	IssuanceExpired:         "The offer ran out before it was accepted.",
+
+	VerificationRequested: "A holder was asked to present credentials. For a later stage: no such event is made at present.",
+	VerificationVerified:  "A presentation was verified. For a later stage: no such event is made at present.",
+	VerificationFailed:    "A presentation could not be verified. For a later stage: no such event is made at present.",
+	VerificationExpired:   "The request ran out before anything was presented. For a later stage: no such event is made at present.",
+	VerificationData:      "The data of a presentation can be read. For a later stage: no such event is made at present.",
+}
+
+// EventTypes is the catalogue: every name that filterTypes takes.
+func EventTypes() []EventTypeInfo {
+	out := make([]EventTypeInfo, len(FilterableEventTypes))
+	for i, t := range FilterableEventTypes {
+		out[i] = EventTypeInfo{Type: t, Description: eventTypeDescriptions[t], OptIn: !Matches(nil, t)}
+		for alias, name := range presentationAliases {
+			if name == t {
+				out[i].Aliases = append(out[i].Aliases, alias)
+			}
+		}
+	}
+	return out
+}
+
 // CheckFilterTypes tells whether every name may stand in filterTypes; the
 // error points to the first that may not and lists those that may.
 func CheckFilterTypes(types []EventType) error {

@@ -23,19 +23,34 @@
 // gateway that changes white space or the order of fields). Verify the bytes
 // as they came, then parse them.
 //
-// A sender needs a [Signer], made once per set of secrets.
+// # Receiving in full
 //
-// The scheme v1 (HMAC) is the only one here. Signatures of other schemes, such
-// as v1a (Ed25519), may stand beside it in the same header and are skipped.
+// A [Handler] does all that a receiver has to: it verifies, keeps the event in
+// an [Inbox] before it answers, drops duplicates, and then processes what it
+// kept, with retries, and again after a restart. Package tidings/webhook/sqlinbox
+// keeps the inbox in the program's own database.
+//
+// # Keys that only verify
+//
+// Beside v1 there is the scheme v1a, Ed25519 signatures over the same content.
+// Who verifies them holds a [PublicKey], with which nothing can be signed: set
+// [Verifier.PublicKeys], or let a [KeySet] get them from the sender. Schemes
+// other than these two are skipped.
+//
+// # Sending
+//
+// A sender needs a [Signer], made once per set of secrets.
 package webhook
 
 // The headers of a webhook. The first three are signed (the signature covers
-// the first two); HeaderAttempt, the number of the attempt from 1, is not.
+// the first two); HeaderAttempt, the number of the attempt from 1, and
+// HeaderTest, "true" for a sample event, are not.
 const (
 	HeaderID        = "webhook-id"
 	HeaderTimestamp = "webhook-timestamp"
 	HeaderSignature = "webhook-signature"
 	HeaderAttempt   = "webhook-attempt"
+	HeaderTest      = "webhook-test"
 )
 
 // maxIDLength bounds a webhook-id, in bytes. The standard has no bound; the

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 )
 
@@ -23,15 +22,23 @@ type Event struct {
 	Attempt int
 	// Timestamp is when this attempt was made; whole seconds, UTC.
 	Timestamp time.Time
+	// Received is when it was verified here.
+	Received time.Time
+	// Test tells that somebody asked for a sample event to try the endpoint:
+	// no issuance stands behind it, so do nothing that has an effect. Like
+	// Attempt it is not signed.
+	Test bool
 	// Payload is the payload as it came, nil where there is none.
 	Payload json.RawMessage
 	// Body is the whole body as it came.
 	Body []byte
 }
 
-// parseEvent reads a body that is already verified. Fields that it does not
-// know and payloads of any form pass, so that a sender can add to them.
-func parseEvent(e envelope, attempt string, body []byte) (Event, error) {
+// ParseEvent reads a body that was verified earlier, such as one that an
+// [Inbox] kept. It fills in the fields that the id and the body tell; the
+// others are left to the caller. Fields that it does not know and payloads of
+// any form pass, so that a sender can add to them. Errors wrap [ErrBody].
+func ParseEvent(id string, body []byte) (Event, error) {
 	var wire struct {
 		EventType string          `json:"eventType"`
 		Payload   json.RawMessage `json:"payload"`
@@ -45,21 +52,12 @@ func parseEvent(e envelope, attempt string, body []byte) (Event, error) {
 	if wire.EventType == "" {
 		return Event{}, fmt.Errorf("%w: it has no eventType", ErrBody)
 	}
-	event := Event{
-		ID:        e.id,
-		Type:      wire.EventType,
-		Timestamp: time.Unix(e.seconds, 0).UTC(),
-		Payload:   wire.Payload,
-		Body:      body,
-	}
+	event := Event{ID: id, Type: wire.EventType, Payload: wire.Payload, Body: body}
 	var payload struct {
 		IssuanceID string `json:"openId4VcIssuanceId"`
 	}
 	if json.Unmarshal(wire.Payload, &payload) == nil { // another payload is no error
 		event.IssuanceID = payload.IssuanceID
-	}
-	if n, err := strconv.Atoi(attempt); err == nil && n > 0 {
-		event.Attempt = n
 	}
 	return event, nil
 }

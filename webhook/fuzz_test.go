@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,24 +11,31 @@ import (
 )
 
 // FuzzParseSignatures: whatever a header holds, the work is bounded and only
-// whole v1 signatures come out.
+// whole v1 and v1a signatures come out, each in its one spelling.
 func FuzzParseSignatures(f *testing.F) {
 	for _, seed := range []string{
 		"", " ", ",", "v1", "v1,", vectorSignature, vectorSignature + " " + vectorSignature,
 		"v1a,AAAA " + vectorSignature, strings.Repeat(vectorSignature+" ", 20), "v1,\x00", "v1,ä v1,,,",
-		"\t" + vectorSignature, strings.Repeat(" ", 100) + vectorSignature,
+		vectorEd25519, vectorSignature + " " + vectorEd25519, strings.Repeat(vectorEd25519+" ", 9), vectorEd25519[:91] + "\n",
+		"v1a," + strings.Repeat("\n", 88), "v1a," + strings.Repeat("A", 85) + "B==", "\t" + vectorSignature, strings.Repeat(" ", 100) + vectorSignature,
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		got := parseSignatures(header)
-		if len(got) > maxSignatures {
-			t.Fatalf("%d signatures", len(got))
+		macs, edwards := parseSignatures(header)
+		if len(macs)+len(edwards) > maxSignatures || len(edwards) > maxEd25519 {
+			t.Fatalf("%d and %d signatures", len(macs), len(edwards))
 		}
 		tokens := strings.Split(header, " ")
-		for _, signature := range got {
+		for _, signature := range macs {
 			if len(signature) != encodedSumLength || !slices.Contains(tokens, "v1,"+signature) {
 				t.Fatalf("%q is not in %q", signature, header)
+			}
+		}
+		for _, raw := range edwards {
+			text := "v1a," + base64.StdEncoding.EncodeToString(raw)
+			if len(raw) != ed25519.SignatureSize || !slices.Contains(tokens, text) {
+				t.Fatalf("%q is not in %q", text, header)
 			}
 		}
 	})

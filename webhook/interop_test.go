@@ -70,3 +70,29 @@ func TestInteropNow(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestInteropEd25519: a header that carries v1a signatures as well does not
+// disturb a library that knows only v1, nor do they pass there alone.
+func TestInteropEd25519(t *testing.T) {
+	old, current := NewSecret(), NewSecret()
+	key := NewSigningKey()
+	signer := withKeys(t, mustSigner(t, current, old), key, NewSigningKey())
+	h := signedHeader(t, signer, "e1", time.Now().Unix(), eventBody)
+	for _, secret := range []Secret{old, current} {
+		if err := foreign(t, secret).Verify([]byte(eventBody), h); err != nil {
+			t.Error(err)
+		}
+	}
+	v := &Verifier{PublicKeys: []PublicKey{key.PublicKey()}}
+	if err := v.Verify(h, []byte(eventBody)); err != nil {
+		t.Error(err)
+	}
+	signatures := strings.Split(h.Get(HeaderSignature), " ")
+	h.Set(HeaderSignature, strings.Join(signatures[2:], " "))
+	if foreign(t, current).Verify([]byte(eventBody), h) == nil {
+		t.Error("v1a signatures pass as v1")
+	}
+	if err := v.Verify(h, []byte(eventBody)); err != nil {
+		t.Error(err)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 )
 
 const (
@@ -50,14 +49,9 @@ func NewSecret() Secret {
 // ParseSecret reads a secret as it is handed out: "whsec_" and the standard,
 // padded base64 of 24 to 64 bytes. Errors wrap [ErrSecret].
 func ParseSecret(text string) (Secret, error) {
-	encoded, ok := strings.CutPrefix(text, secretPrefix)
-	if !ok {
-		return Secret{}, fmt.Errorf("%w: it does not start with %q", ErrSecret, secretPrefix)
-	}
-	key, err := base64.StdEncoding.DecodeString(encoded)
-	// Go's decoder skips line ends and stray last bits; one secret has one text.
-	if err != nil || base64.StdEncoding.EncodeToString(key) != encoded {
-		return Secret{}, fmt.Errorf("%w: what follows %q is not padded standard base64; look for white space or a missing end", ErrSecret, secretPrefix)
+	key, err := decodeKey(text, secretPrefix)
+	if err != nil {
+		return Secret{}, fmt.Errorf("%w: %w", ErrSecret, err)
 	}
 	if len(key) < minSecretLength || len(key) > maxSecretLength {
 		return Secret{}, fmt.Errorf("%w: it has %d bytes, a secret has %d to %d", ErrSecret, len(key), minSecretLength, maxSecretLength)

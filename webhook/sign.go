@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -8,21 +9,28 @@ import (
 	"fmt"
 	"hash"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 )
 
-// schemeHMAC starts every signature that this package makes.
-const schemeHMAC = "v1,"
+// What every signature starts with.
+const (
+	schemeHMAC    = "v1,"
+	schemeEd25519 = "v1a,"
+)
 
-// encodedSumLength is the length of a signature after its scheme.
-var encodedSumLength = base64.StdEncoding.EncodedLen(sha256.Size)
+// The length of a signature after its scheme.
+var (
+	encodedSumLength     = base64.StdEncoding.EncodedLen(sha256.Size)
+	encodedEd25519Length = base64.StdEncoding.EncodedLen(ed25519.SignatureSize)
+)
 
 // Errors of the signing side.
 var (
-	// ErrNoSecret comes where there is no secret to sign or verify with, or
-	// where one of them is the zero Secret.
+	// ErrNoSecret comes where there is no secret or key to sign or verify
+	// with, or where one of them is the zero Secret, SigningKey or PublicKey.
 	ErrNoSecret = errors.New("no signing secret is set")
 	// ErrID comes where an event's id cannot be signed: it is empty, longer
 	// than 256 bytes, or holds a full stop, a space or a character outside
@@ -30,10 +38,12 @@ var (
 	ErrID = errors.New("not a webhook-id")
 )
 
-// Signer signs webhooks with one or several secrets. It is made once and kept:
-// it holds prepared hash states, and may be used by any number of goroutines.
+// Signer signs webhooks with one or several secrets, and with Ed25519 keys
+// where it has some. It is made once and kept: it holds prepared hash states,
+// and may be used by any number of goroutines.
 type Signer struct {
-	keys []*macPool
+	keys        []*macPool
+	signingKeys []SigningKey
 }
 
 // NewSigner makes a Signer. With several secrets (the new one first, then the
@@ -53,10 +63,20 @@ func NewSigner(secrets ...Secret) (*Signer, error) {
 	return s, nil
 }
 
+// WithKeys gives a Signer that signs with the secrets of s and with keys. The
+// v1 signatures come first, so that a receiver who knows only those finds them
+// as before. The error is [ErrNoSecret].
+func (s *Signer) WithKeys(keys ...SigningKey) (*Signer, error) {
+	if len(keys) == 0 || slices.ContainsFunc(keys, SigningKey.IsZero) {
+		return nil, ErrNoSecret
+	}
+	return &Signer{keys: s.keys, signingKeys: slices.Concat(s.signingKeys, keys)}, nil
+}
+
 // Sign gives the value of the header webhook-signature for one attempt at
 // sending body as event id at time at (of which whole seconds count):
-// "v1,<base64>", once per secret, separated by spaces. A signature of another
-// scheme may be appended after a space. The error wraps [ErrID].
+// "v1,<base64>" once per secret, then "v1a,<base64>" once per key, separated
+// by spaces. The error wraps [ErrID].
 func (s *Signer) Sign(id string, at time.Time, body []byte) (string, error) {
 	if !validID(id) {
 		return "", fmt.Errorf("%w: %q", ErrID, shorten(id))
@@ -71,6 +91,15 @@ func (s *Signer) Sign(id string, at time.Time, body []byte) (string, error) {
 		m := key.get()
 		out = m.appendSum(out, id, at.Unix(), body)
 		key.put(m)
+	}
+	if len(s.signingKeys) == 0 {
+		return string(out), nil
+	}
+	content := appendContent(nil, id, at.Unix(), body)
+	for _, key := range s.signingKeys {
+		out = append(out, ' ')
+		out = append(out, schemeEd25519...)
+		out = base64.StdEncoding.AppendEncode(out, ed25519.Sign(key.private(), content))
 	}
 	return string(out), nil
 }
@@ -100,14 +129,20 @@ func newMAC(secret Secret) *mac { return &mac{hash: hmac.New(sha256.New, secret.
 
 // appendSum appends the base64 of HMAC(id "." seconds "." body) to dst.
 func (m *mac) appendSum(dst []byte, id string, seconds int64, body []byte) []byte {
-	m.head = append(m.head[:0], id...)
-	m.head = append(m.head, '.')
-	m.head = strconv.AppendInt(m.head, seconds, 10)
-	m.head = append(m.head, '.')
+	m.head = appendContent(m.head[:0], id, seconds, nil)
 	m.hash.Reset()
 	m.hash.Write(m.head)
 	m.hash.Write(body)
 	return base64.StdEncoding.AppendEncode(dst, m.hash.Sum(m.sum[:0]))
+}
+
+// appendContent appends what every scheme signs: id "." seconds "." body.
+func appendContent(dst []byte, id string, seconds int64, body []byte) []byte {
+	dst = append(dst, id...)
+	dst = append(dst, '.')
+	dst = strconv.AppendInt(dst, seconds, 10)
+	dst = append(dst, '.')
+	return append(dst, body...)
 }
 
 // macPool keeps states of one key: to key a state anew costs two of the five

@@ -2,11 +2,15 @@ package webhook
 
 import (
 	"bytes"
+	"context"
+	"crypto/ed25519"
 	"crypto/hmac"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +28,7 @@ const DefaultMaxBody = 64 << 10
 const (
 	maxSignatureHeader = 4096 // bytes
 	maxSignatures      = 16   // signatures of any scheme that are looked at
+	maxEd25519         = 4    // of which v1a, which cost more
 )
 
 // The reasons why a webhook is refused; test for them with [errors.Is]. The
@@ -42,7 +47,7 @@ var (
 	// ErrTooNew: the timestamp lies further ahead than the tolerance: one of
 	// the two clocks is wrong.
 	ErrTooNew = errors.New("the webhook's timestamp is in the future")
-	// ErrNoMatch: no v1 signature was made with one of the secrets over
+	// ErrNoMatch: no signature was made with one of the secrets or keys over
 	// exactly this body. The usual causes: the body was parsed and written
 	// out again before it was verified, the secret is another endpoint's, or
 	// it was rotated out.
@@ -56,12 +61,19 @@ var (
 	ErrBody = errors.New("the webhook's body is not an event")
 )
 
-// Verifier verifies webhooks. Set its fields before its first use; then any
+// Verifier verifies webhooks with Secrets (v1), PublicKeys (v1a) and KeySet
+// (v1a): at least one of the three is set, and one signature that matches any
+// of what is set is enough. Set its fields before its first use; then any
 // number of goroutines may use it.
 type Verifier struct {
-	// Secrets are those of the endpoint; one match is enough. While a secret
-	// is rotated, both the new and the old one stand here.
+	// Secrets are those of the endpoint. While a secret is rotated, both the
+	// new and the old one stand here.
 	Secrets []Secret
+	// PublicKeys are those of the endpoint, where it asks for v1a signatures.
+	PublicKeys []PublicKey
+	// KeySet gives more of the endpoint's public keys; it gets them from the
+	// sender.
+	KeySet *KeySet
 	// Tolerance is how far the timestamp may lie from now, in both directions;
 	// 0 means DefaultTolerance.
 	Tolerance time.Duration
@@ -75,15 +87,15 @@ type Verifier struct {
 // Verify tells whether body came, unchanged and within the tolerance, from a
 // sender that knows one of the secrets: nil if so, else an error that wraps
 // [ErrNoSecret], [ErrMissingHeader], [ErrMalformedHeader], [ErrTooOld],
-// [ErrTooNew] or [ErrNoMatch]. The keys of h are canonical, as in a request
-// that net/http received. What verifies may still be a duplicate of an earlier
-// webhook with the same webhook-id.
+// [ErrTooNew], [ErrNoMatch] or, with a KeySet, [ErrKeySet]. The keys of h are
+// canonical, as in a request that net/http received. What verifies may still
+// be a duplicate of an earlier webhook with the same webhook-id.
 func (v *Verifier) Verify(h http.Header, body []byte) error {
 	e, err := v.readEnvelope(h)
 	if err != nil {
 		return err
 	}
-	return v.match(e, body)
+	return v.match(context.Background(), e, body)
 }
 
 // VerifyRequest reads the body of r, verifies it and gives the event in it.
@@ -99,10 +111,20 @@ func (v *Verifier) VerifyRequest(r *http.Request) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	if err := v.match(e, body); err != nil {
+	if err := v.match(r.Context(), e, body); err != nil {
 		return Event{}, err
 	}
-	return parseEvent(e, r.Header.Get(HeaderAttempt), body)
+	event, err := ParseEvent(e.id, body)
+	if err != nil {
+		return Event{}, err
+	}
+	event.Timestamp = time.Unix(e.seconds, 0).UTC()
+	event.Received = v.now()
+	event.Test = r.Header.Get(HeaderTest) == "true"
+	if n, err := strconv.Atoi(r.Header.Get(HeaderAttempt)); err == nil && n > 0 {
+		event.Attempt = n
+	}
+	return event, nil
 }
 
 func (v *Verifier) readBody(r *http.Request) ([]byte, error) {
@@ -137,21 +159,21 @@ type rewound struct {
 
 // envelope is what the three signed headers say.
 type envelope struct {
-	id         string
-	seconds    int64 // Unix time
-	signatures []string
+	id      string
+	seconds int64    // Unix time
+	macs    []string // v1, in base64
+	ed25519 [][]byte // v1a
 }
 
 // readEnvelope reads the headers and judges the timestamp.
 func (v *Verifier) readEnvelope(h http.Header) (envelope, error) {
 	var e envelope
-	if len(v.Secrets) == 0 {
+	if len(v.Secrets)+len(v.PublicKeys) == 0 && v.KeySet == nil {
 		return e, ErrNoSecret
 	}
-	for _, s := range v.Secrets {
-		if s.IsZero() { // its key is empty, and anybody can sign with that
-			return e, ErrNoSecret
-		}
+	// What is empty anybody can sign with.
+	if slices.ContainsFunc(v.Secrets, Secret.IsZero) || slices.ContainsFunc(v.PublicKeys, PublicKey.IsZero) {
+		return e, ErrNoSecret
 	}
 	id, err := single(h, HeaderID)
 	if err != nil {
@@ -175,7 +197,8 @@ func (v *Verifier) readEnvelope(h http.Header) (envelope, error) {
 	if len(signature) > maxSignatureHeader {
 		return e, fmt.Errorf("%w: %s has %d bytes, at most %d", ErrMalformedHeader, HeaderSignature, len(signature), maxSignatureHeader)
 	}
-	e = envelope{id: id, seconds: seconds, signatures: parseSignatures(signature)}
+	e = envelope{id: id, seconds: seconds}
+	e.macs, e.ed25519 = parseSignatures(signature)
 	return e, v.checkTime(time.Unix(seconds, 0))
 }
 
@@ -204,9 +227,8 @@ func parseSeconds(text string) (int64, bool) {
 }
 
 // parseSignatures gives the base64 of the v1 signatures in header, as it
-// stands there; other schemes are skipped.
-func parseSignatures(header string) []string {
-	var found []string
+// stands there, and the bytes of the v1a signatures; other schemes are skipped.
+func parseSignatures(header string) (macs []string, edwards [][]byte) {
 	seen := 0
 	for signature := range strings.SplitSeq(header, " ") {
 		if signature == "" {
@@ -215,24 +237,33 @@ func parseSignatures(header string) []string {
 		if seen++; seen > maxSignatures {
 			break
 		}
-		encoded, ok := strings.CutPrefix(signature, schemeHMAC)
-		if ok && len(encoded) == encodedSumLength {
-			found = append(found, encoded)
+		if encoded, ok := strings.CutPrefix(signature, schemeHMAC); ok {
+			if len(encoded) == encodedSumLength {
+				macs = append(macs, encoded)
+			}
+		} else if encoded, ok := strings.CutPrefix(signature, schemeEd25519); ok && len(edwards) < maxEd25519 {
+			if raw, ok := decodeEd25519(encoded); ok {
+				edwards = append(edwards, raw)
+			}
 		}
 	}
-	return found
+	return macs, edwards
+}
+
+func decodeEd25519(encoded string) ([]byte, bool) {
+	if len(encoded) != encodedEd25519Length {
+		return nil, false
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	return raw, err == nil && len(raw) == ed25519.SignatureSize
 }
 
 func (v *Verifier) checkTime(at time.Time) error {
-	now := time.Now
-	if v.Now != nil {
-		now = v.Now
-	}
 	tolerance := v.Tolerance
 	if tolerance <= 0 {
 		tolerance = DefaultTolerance
 	}
-	switch age := now().Sub(at); {
+	switch age := v.now().Sub(at); {
 	case age > tolerance:
 		return fmt.Errorf("%w: it is %s old, at most %s", ErrTooOld, age.Round(time.Second), tolerance)
 	case age < -tolerance:
@@ -241,20 +272,63 @@ func (v *Verifier) checkTime(at time.Time) error {
 	return nil
 }
 
-// match compares, in constant time, every signature with what each secret
-// would have signed.
-func (v *Verifier) match(e envelope, body []byte) error {
-	if len(e.signatures) == 0 {
+func (v *Verifier) now() time.Time {
+	if v.Now != nil {
+		return v.Now()
+	}
+	return time.Now()
+}
+
+// match looks for one signature that one of the secrets or keys made.
+func (v *Verifier) match(ctx context.Context, e envelope, body []byte) error {
+	asymmetric := len(v.PublicKeys) > 0 || v.KeySet != nil
+	switch {
+	case len(v.Secrets) > 0 && !asymmetric && len(e.macs) == 0:
 		return fmt.Errorf("%w (the header holds no v1 signature)", ErrNoMatch)
+	case len(v.Secrets) == 0 && len(e.ed25519) == 0:
+		return fmt.Errorf("%w (the header holds no v1a signature: does the endpoint ask for them?)", ErrNoMatch)
+	}
+	if matchSecrets(v.Secrets, e, body) {
+		return nil
+	}
+	if !asymmetric || len(e.ed25519) == 0 {
+		return ErrNoMatch
+	}
+	content := appendContent(nil, e.id, e.seconds, body)
+	if matchKeys(v.PublicKeys, e.ed25519, content) {
+		return nil
+	}
+	if v.KeySet == nil {
+		return ErrNoMatch
+	}
+	return v.KeySet.match(ctx, e.ed25519, content)
+}
+
+// matchSecrets compares, in constant time, every signature with what each
+// secret would have signed.
+func matchSecrets(secrets []Secret, e envelope, body []byte) bool {
+	if len(e.macs) == 0 {
+		return false
 	}
 	var room [64]byte
-	for _, secret := range v.Secrets {
+	for _, secret := range secrets {
 		want := newMAC(secret).appendSum(room[:0], e.id, e.seconds, body)
-		for _, got := range e.signatures {
+		for _, got := range e.macs {
 			if hmac.Equal([]byte(got), want) {
-				return nil
+				return true
 			}
 		}
 	}
-	return ErrNoMatch
+	return false
+}
+
+func matchKeys(keys []PublicKey, signatures [][]byte, content []byte) bool {
+	for _, key := range keys {
+		for _, signature := range signatures {
+			if ed25519.Verify(key.key[:], content, signature) {
+				return true
+			}
+		}
+	}
+	return false
 }

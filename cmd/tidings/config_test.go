@@ -80,7 +80,7 @@ func TestTheExampleFileHasEverySettingAndNothingElse(t *testing.T) {
 			}
 			v = strings.Join(parts, ",")
 		}
-		if s.value != "" && v != s.value {
+		if s.value != "" && fmt.Sprint(v) != s.value {
 			t.Errorf("%s is %v, its default is %s", s.name, v, s.value)
 		}
 	}
@@ -128,6 +128,7 @@ func TestTheExampleFileChangesNothingButWhatHasNoDefault(t *testing.T) {
 		t.Errorf("the examples do not arrive: %+v", with)
 	}
 	with.PublicURL, with.TLSCert, with.TLSKey, with.EgressAllow, with.EgressCA, with.EgressProxy = "", "", "", nil, "", ""
+	with.AuthIssuer, with.AuthAudience, with.AuthScopePrefix, with.AuthCA = "", "", "", ""
 	with.Config, without.Config = "", ""
 	if !reflect.DeepEqual(with, without) {
 		t.Errorf("with the file %+v\nwithout   %+v", with, without)

@@ -15,28 +15,34 @@ import (
 )
 
 type serveCommand struct {
-	Listen          string          `env:"TIDINGS_LISTEN" default:"127.0.0.1:8080" help:"Address to listen on."`
-	Data            string          `env:"TIDINGS_DATA" default:"./tidings-data" placeholder:"DIR" help:"Folder of the embedded database, with all keys."`
-	PublicURL       string          `env:"TIDINGS_PUBLIC_URL" placeholder:"https://…" help:"Base of all links. Default: http://LISTEN, which is for a trial on this machine only."`
-	TLSCert         string          `env:"TIDINGS_TLS_CERT" placeholder:"FILE" help:"Certificate (PEM), to serve HTTPS itself."`
-	TLSKey          string          `env:"TIDINGS_TLS_KEY" placeholder:"FILE" help:"Its key (PEM)."`
-	EgressAllow     []netip.Prefix  `env:"TIDINGS_EGRESS_ALLOW" placeholder:"CIDR,…" help:"Private networks that webhooks may go to. Default: none."`
-	EgressCA        string          `env:"TIDINGS_EGRESS_CA" placeholder:"FILE" help:"Extra root certificates (PEM) trusted for receivers."`
-	EgressProxy     string          `env:"TIDINGS_EGRESS_PROXY" placeholder:"URL" help:"An outgoing proxy."`
-	OfferLife       time.Duration   `env:"TIDINGS_OFFER_LIFE" default:"168h" help:"How long an offer can be accepted."`
-	AcceptanceGrace time.Duration   `env:"TIDINGS_ACCEPTANCE_GRACE" default:"10s" help:"How long a wallet may still refuse a delivered credential."`
-	TokenLife       time.Duration   `env:"TIDINGS_TOKEN_LIFE" default:"5m" help:"How long a wallet's access token works."`
-	RetrySchedule   []time.Duration `env:"TIDINGS_RETRY_SCHEDULE" default:"5s,5m,30m,2h,5h,10h,14h,20h,24h" placeholder:"5s,5m,…" help:"Delays after each failed attempt."`
-	AttemptTimeout  time.Duration   `env:"TIDINGS_ATTEMPT_TIMEOUT" default:"15s" help:"Time for one request to a receiver."`
-	DisableAfter    time.Duration   `env:"TIDINGS_DISABLE_AFTER" default:"120h" help:"An endpoint that has only failed for so long is disabled."`
-	Retention       time.Duration   `env:"TIDINGS_RETENTION" default:"720h" help:"How long events and deliveries are kept; 0: for ever."`
-	QuotaEndpoints  int             `env:"TIDINGS_QUOTA_ENDPOINTS" default:"100" help:"How many endpoints an organisation may have."`
-	QuotaRequests   float64         `env:"TIDINGS_QUOTA_REQUESTS" default:"0.0" help:"API requests per second of an organisation; 0: no quota."`
-	QuotaEvents     float64         `env:"TIDINGS_QUOTA_EVENTS" default:"0.0" help:"Events per second that an organisation may publish; 0: no quota."`
-	DrainTimeout    time.Duration   `env:"TIDINGS_DRAIN_TIMEOUT" default:"20s" help:"How long a stop waits for work in flight."`
-	LogFormat       string          `env:"TIDINGS_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of the log: text or json."`
-	LogLevel        slog.Level      `env:"TIDINGS_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
-	Config          string          `env:"TIDINGS_CONFIG" placeholder:"FILE" help:"The same settings in a TOML file; flags and environment win."`
+	Listen                string          `env:"TIDINGS_LISTEN" default:"127.0.0.1:8080" help:"Address to listen on."`
+	Data                  string          `env:"TIDINGS_DATA" default:"./tidings-data" placeholder:"DIR" help:"Folder of the embedded database, with all keys."`
+	PublicURL             string          `env:"TIDINGS_PUBLIC_URL" placeholder:"https://…" help:"Base of all links. Default: http://LISTEN, which is for a trial on this machine only."`
+	TLSCert               string          `env:"TIDINGS_TLS_CERT" placeholder:"FILE" help:"Certificate (PEM), to serve HTTPS itself."`
+	TLSKey                string          `env:"TIDINGS_TLS_KEY" placeholder:"FILE" help:"Its key (PEM)."`
+	EgressAllow           []netip.Prefix  `env:"TIDINGS_EGRESS_ALLOW" placeholder:"CIDR,…" help:"Private networks that webhooks may go to. Default: none."`
+	EgressCA              string          `env:"TIDINGS_EGRESS_CA" placeholder:"FILE" help:"Extra root certificates (PEM) trusted for receivers."`
+	EgressProxy           string          `env:"TIDINGS_EGRESS_PROXY" placeholder:"URL" help:"An outgoing proxy."`
+	OfferLife             time.Duration   `env:"TIDINGS_OFFER_LIFE" default:"168h" help:"How long an offer can be accepted."`
+	AcceptanceGrace       time.Duration   `env:"TIDINGS_ACCEPTANCE_GRACE" default:"10s" help:"How long a wallet may still refuse a delivered credential."`
+	TokenLife             time.Duration   `env:"TIDINGS_TOKEN_LIFE" default:"5m" help:"How long a wallet's access token works."`
+	RetrySchedule         []time.Duration `env:"TIDINGS_RETRY_SCHEDULE" default:"5s,5m,30m,2h,5h,10h,14h,20h,24h" placeholder:"5s,5m,…" help:"Delays after each failed attempt."`
+	AttemptTimeout        time.Duration   `env:"TIDINGS_ATTEMPT_TIMEOUT" default:"15s" help:"Time for one request to a receiver."`
+	DisableAfter          time.Duration   `env:"TIDINGS_DISABLE_AFTER" default:"120h" help:"An endpoint that has only failed for so long is disabled."`
+	AuthIssuer            string          `env:"TIDINGS_AUTH_ISSUER" placeholder:"https://…" help:"An outside issuer of access tokens (OAuth 2.0, OpenID Connect), instead of the built-in one."`
+	AuthAudience          string          `env:"TIDINGS_AUTH_AUDIENCE" placeholder:"TEXT" help:"What the aud of its tokens must hold. Default: PUBLIC-URL/me-creds/api."`
+	AuthOrganisationClaim string          `env:"TIDINGS_AUTH_ORGANISATION_CLAIM" default:"organisation" placeholder:"CLAIM" help:"Where its tokens name the organisation; dots lead inwards."`
+	AuthScopeClaim        string          `env:"TIDINGS_AUTH_SCOPE_CLAIM" default:"scope" placeholder:"CLAIM" help:"Where its tokens name the scopes publish, read and admin."`
+	AuthScopePrefix       string          `env:"TIDINGS_AUTH_SCOPE_PREFIX" placeholder:"TEXT" help:"What stands before each of these scopes, such as tidings:"`
+	AuthCA                string          `name:"auth-ca" env:"TIDINGS_AUTH_CA" placeholder:"FILE" help:"Extra root certificates (PEM) trusted for the issuer."`
+	Retention             time.Duration   `env:"TIDINGS_RETENTION" default:"720h" help:"How long events and deliveries are kept; 0: for ever."`
+	QuotaEndpoints        int             `env:"TIDINGS_QUOTA_ENDPOINTS" default:"100" help:"How many endpoints an organisation may have."`
+	QuotaRequests         float64         `env:"TIDINGS_QUOTA_REQUESTS" default:"0" help:"API requests per second of an organisation; 0: no quota."`
+	QuotaEvents           float64         `env:"TIDINGS_QUOTA_EVENTS" default:"0" help:"Events per second that an organisation may publish; 0: no quota."`
+	DrainTimeout          time.Duration   `env:"TIDINGS_DRAIN_TIMEOUT" default:"20s" help:"How long a stop waits for work in flight."`
+	LogFormat             string          `env:"TIDINGS_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of the log: text or json."`
+	LogLevel              slog.Level      `env:"TIDINGS_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	Config                string          `env:"TIDINGS_CONFIG" placeholder:"FILE" help:"The same settings in a TOML file; flags and environment win."`
 }
 
 // Help says what the flags do not.
@@ -82,6 +88,8 @@ func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 	cfg.RetrySchedule, cfg.AttemptTimeout, cfg.DisableAfter = c.RetrySchedule, c.AttemptTimeout, c.DisableAfter
 	cfg.DrainTimeout, cfg.Retention = c.DrainTimeout, c.Retention
 	cfg.QuotaEndpoints, cfg.QuotaRequests, cfg.QuotaEvents = c.QuotaEndpoints, c.QuotaRequests, c.QuotaEvents
+	cfg.AuthIssuer, cfg.AuthAudience, cfg.AuthScopePrefix = c.AuthIssuer, c.AuthAudience, c.AuthScopePrefix
+	cfg.AuthOrganisationClaim, cfg.AuthScopeClaim = c.AuthOrganisationClaim, c.AuthScopeClaim
 	cfg.ClientID, cfg.ClientSecret = os.Getenv("TIDINGS_CLIENT_ID"), os.Getenv("TIDINGS_CLIENT_SECRET")
 	cfg.Version, cfg.Log = version(), log
 	cfg.Fatal = func(err error) {
@@ -94,6 +102,13 @@ func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 			return cfg, fmt.Errorf("egress-ca: %w", err)
 		}
 		cfg.EgressRoots = roots
+	}
+	if c.AuthCA != "" {
+		roots, err := egress.LoadRoots(c.AuthCA)
+		if err != nil {
+			return cfg, fmt.Errorf("auth-ca: %w", err)
+		}
+		cfg.AuthRoots = roots
 	}
 	if c.EgressProxy != "" {
 		proxy, err := url.Parse(c.EgressProxy)

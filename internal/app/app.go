@@ -33,6 +33,7 @@ type App struct {
 	engine   *delivery.Engine
 	issuer   *issuer.Issuer
 	egress   *egress.Client
+	outside  *auth.Outside // nil: the tokens are our own
 }
 
 // ErrConfig says that the configuration is wrong.
@@ -77,7 +78,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		Now:            cfg.Now,
 		Log:            cfg.Log,
 	})
-	tokens, err := auth.New(ctx, auth.Config{PublicURL: a.URL, Now: cfg.Now, Log: cfg.Log}, a.Store)
+	tokens, err := a.tokens(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +91,8 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		Templates: a.Store, Issuances: a.Store, Issuer: a.issuer,
 		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, DisableAfter: cfg.DisableAfter,
 		Quota: server.Quota{RequestsPerSecond: cfg.QuotaRequests, EventsPerSecond: cfg.QuotaEvents},
-		Ready: a.Store.Ready, Detail: a.detail, Log: cfg.Log,
+		Ready: a.ready, Detail: a.detail, Log: cfg.Log,
+		PublicURL: a.URL, Version: cfg.Version,
 	})
 	if err != nil {
 		return nil, err
@@ -100,7 +102,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 }
 
 // routes says who answers what.
-func routes(api http.Handler, tokens *auth.Service, issuer *issuer.Issuer) http.Handler {
+func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer) http.Handler {
 	const oidc = "/iam/realms/product-hub/protocol/openid-connect"
 	protocol := issuer.Handler()
 	mux := http.NewServeMux()
@@ -143,6 +145,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	part(func() error { return a.engine.Run(work) })
 	group.Go(func() { a.issuer.Run(work) })
+	if a.outside != nil {
+		group.Go(func() { a.outside.Run(work) })
+	}
 	group.Go(func() { a.keepHouse(work) })
 	part(func() error {
 		if err := srv.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {

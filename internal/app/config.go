@@ -35,9 +35,15 @@ type Config struct {
 
 	Retention time.Duration // how long events and deliveries are kept; 0: for ever
 
-	QuotaEndpoints int     // how many endpoints an organisation may have
-	QuotaRequests  float64 // its API requests per second; 0: no quota
-	QuotaEvents    float64 // its published events per second; 0: no quota
+	QuotaEndpoints        int            // how many endpoints an organisation may have
+	QuotaRequests         float64        // its API requests per second; 0: no quota
+	QuotaEvents           float64        // its published events per second; 0: no quota
+	AuthIssuer            string         // URL of an outside token issuer; empty: this server gives out the tokens
+	AuthAudience          string         // what its tokens are for; default: the API's URL
+	AuthOrganisationClaim string         // where they name the organisation
+	AuthScopeClaim        string         // where they name the scopes
+	AuthScopePrefix       string         // stands before each scope that is ours
+	AuthRoots             *x509.CertPool // whose certificates it may have; default: the system's
 
 	DrainTimeout time.Duration // how long a stop waits for work in flight
 
@@ -94,6 +100,7 @@ func (c Config) check() error {
 	mistake(c.DrainTimeout < time.Second || c.DrainTimeout > 10*time.Minute, "drain-timeout is 1s to 10m, not %v", c.DrainTimeout)
 	mistake((c.ClientID == "") != (c.ClientSecret == ""), "TIDINGS_CLIENT_ID and TIDINGS_CLIENT_SECRET belong together: set both or none")
 	mistake(c.ClientSecret != "" && len(c.ClientSecret) < 16, "TIDINGS_CLIENT_SECRET has at least 16 characters")
+	mistakes = append(mistakes, c.checkAuth())
 	if c.PublicURL != "" {
 		mistakes = append(mistakes, checkPublicURL(c.PublicURL))
 	}

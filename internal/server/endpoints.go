@@ -26,7 +26,7 @@ type EndpointPatch struct {
 	FilterTypes   *[]tidings.EventType    `json:"filterTypes,omitempty"`
 	Description   *string                 `json:"description,omitempty"`
 	Headers       *map[string]string      `json:"headers,omitempty"`
-	RateLimit     *float64                `json:"rateLimit,omitempty"`
+	RateLimit     *float64                `json:"rateLimit,omitzero"`
 	MaxInFlight   *int                    `json:"maxInFlight,omitempty"`
 	RetrySchedule *[]int64                `json:"retrySchedule,omitempty"`
 	Signatures    *[]string               `json:"signatures,omitempty"`
@@ -51,7 +51,7 @@ type Endpoint struct {
 	Description    string                 `json:"description,omitempty"`
 	FilterTypes    []tidings.EventType    `json:"filterTypes,omitempty"`
 	Headers        map[string]string      `json:"headers,omitempty"` // every value is "***"
-	RateLimit      float64                `json:"rateLimit,omitempty"`
+	RateLimit      float64                `json:"rateLimit,omitzero"`
 	MaxInFlight    int                    `json:"maxInFlight"`
 	RetrySchedule  []int64                `json:"retrySchedule,omitempty"` // absent: the installation's
 	Signatures     []string               `json:"signatures"`

@@ -30,7 +30,7 @@ type Event struct {
 	EventType tidings.EventType    `json:"eventType"`
 	Payload   tidings.EventPayload `json:"payload"`
 	CreatedAt Time                 `json:"createdAt"`
-	Test      bool                 `json:"test,omitempty"` // a sample, sent to one endpoint only
+	Test      bool                 `json:"test,omitzero"` // a sample, sent to one endpoint only
 }
 
 func (e Event) cursor() string { return e.ID }

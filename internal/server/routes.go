@@ -54,6 +54,8 @@ func (s *Server) routes() []Route {
 			Summary: "List the events in the order in which they were accepted"}, s.listEvents),
 		stream(Route{Method: get, Pattern: "/events/stream", Scope: read, Status: http.StatusOK,
 			Summary: "Stream the events as they are accepted; Last-Event-ID goes on"}, s.streamEvents),
+		one(Route{Method: get, Pattern: "/event-types", Scope: read, Status: http.StatusOK,
+			Summary: "List the event types, with the schema of their webhooks"}, s.listEventTypes),
 		one(Route{Method: get, Pattern: "/events/{id}", Scope: read, Status: http.StatusOK,
 			Summary: "Read an event"}, s.readEvent),
 		many(Route{Method: get, Pattern: "/events/{id}/deliveries", Scope: read, Status: http.StatusOK, Sort: newestFirst,
@@ -66,7 +68,7 @@ func (s *Server) routes() []Route {
 			Summary: "Read a delivery with its attempts"}, s.readDelivery),
 		one(Route{Method: post, Pattern: "/deliveries/{id}/retry", Scope: admin, Status: http.StatusAccepted, Idempotency: true,
 			Summary: "Send a delivery again: a pending one now, an ended one as a new one"}, s.retryDelivery),
-		many(Route{Method: get, Pattern: "/audit", Scope: admin, Status: http.StatusOK, Sort: newestFirst,
+		many(Route{Method: get, Pattern: "/audit", Scope: read, Status: http.StatusOK, Sort: newestFirst,
 			Summary: "List the changes of endpoints, secrets and clients"}, s.listAudit),
 
 		one(Route{Method: post, Pattern: "/templates/credentials", Scope: admin, Status: http.StatusCreated, Idempotency: true,

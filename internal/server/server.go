@@ -105,7 +105,7 @@ type Issuer interface {
 	VCT(slug, code string) string
 }
 
-// Config is what a [Server] works with. All but the last four are required;
+// Config is what a [Server] works with. All but those from Ready on are required;
 // one store usually serves all five of the nouns.
 type Config struct {
 	Auth       Checker
@@ -140,6 +140,9 @@ type Config struct {
 	// Observe is told of every request for the metrics; nil means nobody is.
 	// route is a pattern of the table, or "unknown".
 	Observe func(method, route string, status int, took time.Duration)
+	// PublicURL is the base of the links in the OpenAPI document; empty means
+	// the one that the document is read from. Version is that of the product.
+	PublicURL, Version string
 	// MaxInFlight is how many requests are worked on at once; one more is
 	// told to come again. 0 means [DefaultMaxInFlight].
 	MaxInFlight int
@@ -177,11 +180,12 @@ func (c *Config) check() error {
 }
 
 // Server is the API as an [http.Handler]. It answers everything below
-// [Prefix], /healthz and /readyz.
+// [Prefix], [OpenAPIPath], /healthz and /readyz.
 type Server struct {
 	cfg      Config
 	mux      *http.ServeMux
 	table    []Route
+	document *document
 	inFlight atomic.Int64
 	quotas   quotas
 	stopping chan struct{} // closed when streams have to end
@@ -212,6 +216,11 @@ func New(cfg Config) (*Server, error) {
 	for pattern, m := range patterns {
 		s.mux.Handle(Prefix+pattern, s.byMethod(pattern, m))
 	}
+	var err error
+	if s.document, err = newDocument(&s.cfg, s.table); err != nil {
+		return nil, err
+	}
+	s.mux.HandleFunc(OpenAPIPath, s.openAPI)
 	s.mux.HandleFunc("/", s.unknown)
 	s.mux.HandleFunc("GET /healthz", s.healthz)
 	s.mux.HandleFunc("GET /readyz", s.readyz)

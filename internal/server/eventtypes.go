@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+
+	"tidings"
+)
+
+// EventType is an event type with all that a receiver must know of it.
+type EventType struct {
+	Name        tidings.EventType   `json:"name"`
+	Aliases     []tidings.EventType `json:"aliases"`
+	Description string              `json:"description"`
+	OptIn       bool                `json:"optIn"`
+	Schema      map[string]any      `json:"schema"`
+	Example     tidings.EventBody   `json:"example"`
+}
+
+// exampleIssuance is the id of the mission's document.
+const exampleIssuance = "cmfwfjxdq003js601bmgy9tva"
+
+func (s *Server) listEventTypes(context.Context, *call, none) ([]EventType, error) {
+	infos := tidings.EventTypes()
+	out := make([]EventType, len(infos))
+	for i, info := range infos {
+		schema := eventSchema(info.Type)
+		schema["$schema"], schema["title"] = schemaDialect, string(info.Type)
+		out[i] = EventType{
+			Name: info.Type, Aliases: info.Aliases, Description: info.Description, OptIn: info.OptIn,
+			Schema: schema, Example: exampleEvent(info.Type),
+		}
+	}
+	return out, nil
+}
+
+// schemaDialect is the version of JSON Schema that is written here, which is
+// also that of OpenAPI 3.1.
+const schemaDialect = "https://json-schema.org/draft/2020-12/schema"
+
+// eventSchema describes the body of a webhook. It is open: members may be
+// added, as receivers that verify the signature can trust them.
+func eventSchema(t tidings.EventType) object {
+	return object{
+		"type": "object", "required": []string{"eventType", "payload"},
+		"properties": object{
+			"eventType": object{"type": "string", "const": string(t)},
+			"payload": object{
+				"type": "object", "required": []string{"openId4VcIssuanceId"},
+				"description": "Refers to the issuance; read the rest with GET " + Prefix + "/credentials/{id}.",
+				"properties": object{
+					"openId4VcIssuanceId": object{"type": "string", "pattern": issuanceIDPattern},
+				},
+			},
+		},
+	}
+}
+
+func exampleEvent(t tidings.EventType) tidings.EventBody {
+	return tidings.EventBody{EventType: t, Payload: tidings.EventPayload{OpenID4VCIssuanceID: exampleIssuance}}
+}

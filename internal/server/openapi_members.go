@@ -1,0 +1,270 @@
+package server
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"tidings"
+)
+
+// words say of a type, or of a member, what its Go type does not: what it
+// means, whether a request must hold it, and its bounds. The bounds are
+// enforced by the nouns; a test sends values on both sides of each to show
+// that the two say the same.
+type words struct {
+	text     string
+	required bool   // of a request
+	schema   object // further keywords of JSON Schema
+}
+
+// The patterns of the nouns, as a document writes them.
+const (
+	issuanceIDPattern     = `^[A-Za-z0-9._:-]{1,128}$`
+	idempotencyKeyPattern = `^[\x21-\x7e]{1,255}$`
+	endpointIDPattern     = `^[a-zA-Z0-9_-]{1,64}$`
+	codePattern           = `^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`
+	claimPattern          = `^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`
+	idPattern             = `^[A-Za-z0-9_.:-]{1,128}$` // what plausibleID takes
+	timePattern           = `^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$`
+)
+
+// enums are the closed sets among the types of the API.
+var enums = map[reflect.Type][]string{
+	reflect.TypeFor[tidings.EventType]():        eventTypeNames,
+	reflect.TypeFor[tidings.EndpointStatus]():   names([]tidings.EndpointStatus{tidings.EndpointEnabled, tidings.EndpointDisabled}),
+	reflect.TypeFor[tidings.DisabledReason]():   names([]tidings.DisabledReason{tidings.DisabledManual, tidings.DisabledGone, tidings.DisabledFailing}),
+	reflect.TypeFor[tidings.DeliveryStatus]():   deliveryStatusNames,
+	reflect.TypeFor[tidings.DeliveryReason]():   deliveryReasonNames,
+	reflect.TypeFor[tidings.AcceptedBy]():       names([]tidings.AcceptedBy{tidings.AcceptedByWallet, tidings.AcceptedByGrace}),
+	reflect.TypeFor[tidings.CredentialStatus](): names([]tidings.CredentialStatus{tidings.CredentialOffered, tidings.CredentialIssued}),
+	reflect.TypeFor[tidings.AttributeType]():    attributeTypeNames,
+}
+
+var (
+	deliveryReasonNames = names([]tidings.DeliveryReason{tidings.ReasonExhausted, tidings.ReasonRetention, tidings.ReasonEndpointDeleted})
+	attributeTypeNames  = names([]tidings.AttributeType{tidings.AttributeString, tidings.AttributeNumber, tidings.AttributeBoolean, tidings.AttributeDate})
+	filterTypeNames     = withAliases(tidings.EventTypes())
+	reservedClaims      = []string{"iss", "iat", "nbf", "exp", "cnf", "vct", "status", "_sd", "_sd_alg"}
+)
+
+func withAliases(infos []tidings.EventTypeInfo) (out []string) {
+	for _, info := range infos {
+		out = append(append(out, string(info.Type)), names(info.Aliases)...)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// wordsOf gives the words for a member of a component, or for the component
+// itself where member is empty. Those of a noun in an answer also serve the
+// noun in a request, unless that has its own.
+func wordsOf(component, member string) words {
+	key := func(component string) string {
+		if member == "" {
+			return component
+		}
+		return component + "." + member
+	}
+	if w, ok := dictionary[key(component)]; ok {
+		return w
+	}
+	return dictionary[key(strings.TrimSuffix(component, "Input"))]
+}
+
+const maxOfferSeconds = int64(tidings.MaxOfferLife / time.Second)
+
+// Words that several members share.
+var (
+	wordsID        = words{text: "Opaque; it names the object in paths, filters and cursors."}
+	wordsCreatedAt = words{text: "When it was made."}
+	wordsUpdatedAt = words{text: "When it last changed."}
+	wordsIssuance  = words{text: "The id of the issuance that the event is about.", schema: object{"pattern": issuanceIDPattern}}
+	wordsFilter    = words{text: "The event types that the endpoint receives. None means every openid4vc.issuance.* type.",
+		schema: object{"items": object{"type": "string", "enum": filterTypeNames}}}
+)
+
+// dictionary is keyed by component and by component.member.
+var dictionary = map[string]words{
+	"NewEndpoint":     {text: "Asks for an endpoint."},
+	"NewEndpoint.url": {text: "Where webhooks are posted to: an https URL on the public internet, without user info and fragment.", required: true, schema: object{"format": "uri", "pattern": "^https://", "maxLength": 2048}},
+	"NewEndpoint.id":  {text: "An id of your own choice; where it is left out, one is made.", schema: object{"pattern": endpointIDPattern}},
+	"NewEndpoint.filterTypes": {text: wordsFilter.text + " The names openid4vc.presentation.* are older names of openid4vc.verification.*.",
+		schema: object{"maxItems": 64, "items": object{"type": "string", "enum": filterTypeNames}}},
+
+	"CreatedEndpoint":             {text: "An endpoint as it was made."},
+	"CreatedEndpoint.id":          wordsID,
+	"CreatedEndpoint.url":         {text: "Where webhooks are posted to."},
+	"CreatedEndpoint.filterTypes": wordsFilter,
+	"CreatedEndpoint.createdAt":   wordsCreatedAt,
+	"CreatedEndpoint.updatedAt":   wordsUpdatedAt,
+
+	"Endpoint":                {text: "Where an organisation receives its webhooks, and how it is doing."},
+	"Endpoint.id":             wordsID,
+	"Endpoint.url":            {text: "Where webhooks are posted to."},
+	"Endpoint.filterTypes":    wordsFilter,
+	"Endpoint.status":         {text: "A disabled endpoint gets nothing, but its deliveries are kept and stay pending."},
+	"Endpoint.disabledReason": {text: "Why it is disabled: by its organisation, because it answered 410, or because every attempt failed for days."},
+	"Endpoint.disabledAt":     {text: "Since when it is disabled."},
+	"Endpoint.firstFailureAt": {text: "There while every attempt since then has failed."},
+	"Endpoint.backlog":        {text: "What waits to be delivered to it."},
+	"Endpoint.createdAt":      wordsCreatedAt,
+	"Endpoint.updatedAt":      wordsUpdatedAt,
+
+	"Backlog":       {text: "What waits to be delivered to an endpoint."},
+	"Backlog.count": {text: "How many deliveries are pending.", schema: object{"minimum": 0}},
+
+	"EndpointSecret":           {text: "What an endpoint's webhooks are signed with."},
+	"EndpointSecret.secret":    {text: "The secret that signs, as Standard Webhooks writes it: whsec_ and base64.", schema: object{"pattern": secretPattern}},
+	"EndpointSecret.previous":  {text: "Older secrets that still sign along."},
+	"PreviousSecret":           {text: "An older secret that signs along until it expires."},
+	"PreviousSecret.secret":    {text: "The secret.", schema: object{"pattern": secretPattern}},
+	"PreviousSecret.expiresAt": {text: "Until when it signs along."},
+
+	"NewEvent":                {text: "Asks to publish an event of another issuer."},
+	"NewEvent.eventType":      {text: "What happened.", required: true, schema: object{"enum": names(tidings.IssuanceEventTypes)}},
+	"NewEvent.payload":        {text: "What it happened to.", required: true},
+	"NewEvent.idempotencyKey": {text: "For 24 hours, the same key and event again gives the first one. Not together with the header Idempotency-Key.", schema: object{"pattern": idempotencyKeyPattern}},
+
+	"EventPayload":                          {text: "Refers to an issuance."},
+	"EventPayload.openId4VcIssuanceId":      wordsIssuance,
+	"EventPayloadInput.openId4VcIssuanceId": {text: wordsIssuance.text + " One that this server issued is refused.", required: true, schema: wordsIssuance.schema},
+
+	"Event":           {text: "An event that was accepted."},
+	"Event.id":        {text: "The event's id, which is also the webhook-id of its webhooks."},
+	"Event.eventType": {text: "What happened."},
+	"Event.payload":   {text: "What it happened to."},
+	"Event.createdAt": {text: "When it was accepted."},
+
+	"EventType":             {text: "An event type of the catalogue."},
+	"EventType.name":        {text: "Its name in webhooks, filters and filterTypes."},
+	"EventType.aliases":     {text: "Older names that filterTypes takes, too.", schema: object{"items": object{"type": "string"}}},
+	"EventType.description": {text: "When it happens."},
+	"EventType.optIn":       {text: "Whether it is sent only to endpoints whose filterTypes name it."},
+	"EventType.schema":      {text: "JSON Schema (2020-12) of the webhook's body.", schema: object{"additionalProperties": true}},
+	"EventType.example":     {text: "A body of such a webhook."},
+	"EventBody":             {text: "The body of a webhook."},
+	"EventBody.eventType":   {text: "What happened."},
+	"EventBody.payload":     {text: "What it happened to."},
+
+	"Delivery":                {text: "One event on its way to one endpoint."},
+	"Delivery.id":             wordsID,
+	"Delivery.eventId":        {text: "The event, and the webhook-id."},
+	"Delivery.endpointId":     {text: "The endpoint."},
+	"Delivery.eventType":      {text: "The type of the event."},
+	"Delivery.issuanceId":     wordsIssuance,
+	"Delivery.status":         {text: "All but pending are final."},
+	"Delivery.reason":         {text: "Why it ended without having been delivered.", schema: object{"enum": withNull(deliveryReasonNames)}},
+	"Delivery.attemptCount":   {text: "How many attempts were made.", schema: object{"minimum": 0}},
+	"Delivery.nextAttemptAt":  {text: "When the next attempt is due, while it is pending."},
+	"Delivery.retryOf":        {text: "The ended delivery that it repeats."},
+	"Delivery.createdAt":      wordsCreatedAt,
+	"Delivery.endedAt":        {text: "When it ended."},
+	"DeliveryDetail":          {text: "A delivery with its attempts."},
+	"DeliveryDetail.attempts": {text: "The first one first."},
+
+	"Attempt":                 {text: "One HTTP request of a delivery."},
+	"Attempt.number":          {text: "1 for the first.", schema: object{"minimum": 1}},
+	"Attempt.startedAt":       {text: "When it began."},
+	"Attempt.durationMs":      {text: "How many milliseconds it took.", schema: object{"minimum": 0}},
+	"Attempt.statusCode":      {text: "What the receiver answered; null where no answer came."},
+	"Attempt.errorCode":       {text: "Why it failed, such as timeout, tls, redirect or server_error; null on success."},
+	"Attempt.error":           {text: "The same as a sentence."},
+	"Attempt.responseExcerpt": {text: "The beginning of the answer, at most 4 KiB."},
+
+	"NewTemplate": {text: "Asks for a credential template.", schema: object{
+		"anyOf": []object{{"required": []string{"code"}}, {"required": []string{"type"}}}}},
+	"NewTemplate.name":             {text: "What people call such a credential.", required: true, schema: object{"maxLength": 200, "pattern": `\S`}},
+	"NewTemplate.code":             {text: "The short name of the credential's type, unique in the organisation.", schema: object{"pattern": codePattern}},
+	"NewTemplate.type":             {text: "The older name of code.", schema: object{"pattern": codePattern, "deprecated": true}},
+	"NewTemplate.description":      {text: "For people.", schema: object{"maxLength": 2000}},
+	"NewTemplate.credentialFormat": {text: "sd-jwt (SD-JWT VC), also where it is left out.", schema: object{"enum": []string{"sd-jwt", tidings.FormatSDJWTVC}}},
+	"NewTemplate.attributes": {text: "The claims by their names.", required: true, schema: object{"minProperties": 1, "maxProperties": tidings.MaxAttributes,
+		"propertyNames": object{"pattern": claimPattern, "not": object{"enum": reservedClaims}}}},
+
+	"Template":             {text: "A credential template."},
+	"Template.id":          wordsID,
+	"Template.name":        {text: "What people call such a credential."},
+	"Template.description": {text: "For people."},
+	"Template.type":        {text: "The full type (vct) of its credentials."},
+	"Template.code":        {text: "The short name of the type."},
+	"Template.format":      {text: "The credential format.", schema: object{"enum": []string{tidings.FormatSDJWTVC}}},
+	"Template.attributes":  {text: "The claims by their names."},
+	"Template.createdAt":   wordsCreatedAt,
+	"Template.updatedAt":   wordsUpdatedAt,
+	"Template.archivedAt":  {text: "Since when nothing is issued under it."},
+
+	"Attribute":                 {text: "One claim of a template."},
+	"Attribute.type":            {text: "The type of the claim's value; a date is YYYY-MM-DD."},
+	"AttributeInput.type":       {text: "The type of the claim's value; a date is YYYY-MM-DD.", required: true},
+	"Attribute.name":            {text: "What people call the claim.", schema: object{"maxLength": 200}},
+	"Attribute.description":     {text: "For people.", schema: object{"maxLength": 2000}},
+	"Attribute.required":        {text: "Whether every credential must have it."},
+	"Attribute.alwaysDisclosed": {text: "Whether the holder cannot withhold it."},
+
+	"NewIssuance":                      {text: "Asks to offer a credential."},
+	"NewIssuance.credentialTemplateId": {text: "The template to issue.", required: true, schema: object{"minLength": 1}},
+	"NewIssuance.attributes": {text: "The claims: those of the template, with all that it requires. They are never shown again.", schema: object{
+		"additionalProperties": object{"type": []string{"string", "number", "boolean"}, "maxLength": tidings.MaxAttributeBytes}}},
+	"NewIssuance.expiresIn": {text: "For how many seconds the offer can be accepted.", schema: object{"minimum": 1, "maximum": maxOfferSeconds}},
+
+	"Issuance":              {text: "An offer and what became of it. It never holds what is certified."},
+	"Issuance.id":           {text: "What webhooks call openId4VcIssuanceId."},
+	"Issuance.status":       {text: "How far it has come.", schema: object{"enum": issuanceStatusNames}},
+	"Issuance.error":        {text: "Why it failed."},
+	"Issuance.credentials":  {text: "What is offered."},
+	"Issuance.acceptedBy":   {text: "What completed it: the wallet's notification, or the end of the time in which it could refuse."},
+	"Issuance.retrievedAt":  {text: "When a wallet first fetched the offer."},
+	"Issuance.createdAt":    wordsCreatedAt,
+	"Issuance.updatedAt":    wordsUpdatedAt,
+	"Issuance.expiresAt":    {text: "When the offer runs out."},
+	"Issuance.offerUri":     {text: "A link that hands the offer to a wallet. Whoever has it can accept."},
+	"Issuance.offerQrUri":   {text: "A link that shows it as a QR code."},
+	"IssuanceError":         {text: "Why an issuance failed."},
+	"IssuanceError.code":    {text: "For programs."},
+	"IssuanceError.message": {text: "For people."},
+
+	"Credential":                      {text: "One credential of an issuance."},
+	"Credential.id":                   wordsID,
+	"Credential.status":               {text: "How far it has come."},
+	"Credential.credentialTemplateId": {text: "The template that it is issued under."},
+	"Credential.exchange":             {text: "The protocol.", schema: object{"const": "openid4vc"}},
+	"Credential.format":               {text: "The credential format.", schema: object{"enum": []string{tidings.FormatSDJWTVC}}},
+	"Credential.revocable":            {text: "Whether it can be revoked."},
+
+	"Links":            {text: "Where a list goes on: paths with their query."},
+	"Links.self":       {text: "This page."},
+	"Links.next":       {text: "The next page, where there is one."},
+	"Links.prev":       {text: "The page before, where there is one."},
+	"Meta":             {text: "What is to be said of a list."},
+	"Meta.page":        {text: "The page."},
+	"PageMeta":         {text: "A page of a list."},
+	"PageMeta.size":    {text: "How many items it holds at most.", schema: object{"minimum": 1, "maximum": tidings.MaxPageSize}},
+	"PageMeta.hasNext": {text: "Whether more items follow."},
+	"PageMeta.hasPrev": {text: "Whether items precede it."},
+
+	"Problems":         {text: "Why a request was refused."},
+	"Problems.errors":  {text: "One or more; the status of the answer is that of the first.", schema: object{"minItems": 1}},
+	"Problem":          {text: "One thing that is wrong."},
+	"Problem.id":       {text: "Of this occurrence: the X-Request-Id, with a number behind it from the second one on."},
+	"Problem.status":   {text: "The HTTP status as a string.", schema: object{"pattern": "^[45][0-9]{2}$"}},
+	"Problem.code":     {text: "For programs.", schema: object{"enum": problemCodes()}},
+	"Problem.title":    {text: "What the code means."},
+	"Problem.detail":   {text: "What is wrong, for a developer."},
+	"Problem.source":   {text: "Where in the request it is wrong."},
+	"Source":           {text: "A place in a request."},
+	"Source.pointer":   {text: "In the body, as a JSON pointer (RFC 6901)."},
+	"Source.parameter": {text: "The query parameter."},
+}
+
+const secretPattern = `^whsec_[A-Za-z0-9+/]+={0,2}$`
+
+func problemCodes() []string {
+	codes := []string{internal.code, wrongMethod.code, wrongMedia.code}
+	for _, s := range sorts {
+		codes = append(codes, s.code)
+	}
+	slices.Sort(codes)
+	return codes
+}

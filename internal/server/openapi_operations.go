@@ -1,0 +1,127 @@
+package server
+
+import (
+	"strings"
+	"time"
+
+	"tidings"
+)
+
+// operation says of a route what its line in the table does not.
+type operation struct {
+	id  string // the name that generated clients give it
+	tag string
+	// text says more than the summary.
+	text string
+	// request and response are examples: of the body, and of data (of one
+	// item of it in a list).
+	request, response any
+	// conflict says when it answers 409, apart from idempotency keys.
+	conflict string
+}
+
+// The tags, in the order of the document.
+const (
+	tagEndpoints  = "Endpoints"
+	tagEvents     = "Events"
+	tagDeliveries = "Deliveries"
+	tagTemplates  = "Credential templates"
+	tagIssuances  = "Issuances"
+)
+
+var tags = []object{
+	{"name": tagEndpoints, "description": "Where the organisation receives its webhooks."},
+	{"name": tagEvents, "description": "What happened to issuances, in the order in which it was accepted."},
+	{"name": tagDeliveries, "description": "Each event on its way to each endpoint, with every attempt."},
+	{"name": tagTemplates, "description": "What can be issued."},
+	{"name": tagIssuances, "description": "Offers of credentials and what became of them."},
+}
+
+// The objects of the examples.
+var (
+	exampleTime     = Time(time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC))
+	exampleLater    = Time(time.Time(exampleTime).Add(1204 * time.Millisecond))
+	exampleFilter   = []tidings.EventType{tidings.IssuanceCompleted, tidings.IssuanceFailed}
+	exampleURL      = "https://your-domain.com/webhooks/credentials"
+	exampleEndpoint = Endpoint{ID: "du398r0fqd", URL: exampleURL, FilterTypes: exampleFilter, Status: tidings.EndpointEnabled,
+		Backlog: Backlog{Count: 3}, CreatedAt: exampleTime, UpdatedAt: exampleTime}
+	exampleNewEvent = NewEvent{EventType: tidings.IssuanceCompleted, Payload: NewPayload{exampleEvent("").Payload.OpenID4VCIssuanceID}}
+	exampleAccepted = Event{ID: "c01whnacwzh6v40kshgd5znvb", EventType: tidings.IssuanceCompleted, Payload: exampleEvent("").Payload, CreatedAt: exampleTime}
+	exampleDelivery = Delivery{ID: "c01whnd51xxrsx7acfsruxsek", EventID: exampleAccepted.ID, EndpointID: exampleEndpoint.ID, EventType: exampleAccepted.EventType,
+		IssuanceID: exampleIssuance, Status: tidings.DeliveryDelivered, AttemptCount: 1, CreatedAt: exampleTime, EndedAt: &exampleLater}
+	exampleStatus     = 200
+	exampleAttempt    = Attempt{Number: 1, StartedAt: exampleTime, DurationMs: 187, StatusCode: &exampleStatus, ResponseExcerpt: "OK"}
+	exampleAttributes = map[string]tidings.Attribute{
+		"holder_name": {Type: tidings.AttributeString, Name: "Name", Required: true},
+		"card_number": {Type: tidings.AttributeNumber, Name: "Number", AlwaysDisclosed: true},
+	}
+	exampleTemplate = Template{ID: "cm2ytsdid009u4ke3t30aiuvc", Name: "Library card", Type: "https://HOST/o/default/vct/LibraryCard", Code: "LibraryCard",
+		Format: tidings.FormatSDJWTVC, Attributes: exampleAttributes, CreatedAt: exampleTime, UpdatedAt: exampleTime}
+	exampleOffer  = "https://HOST/invitation?credential_offer_uri=https%3A%2F%2FHOST%2Fo%2Fdefault%2Foffers%2F…"
+	exampleLife   = int64(3600)
+	exampleIssued = Issuance{ID: exampleIssuance, Status: "offered", CreatedAt: exampleTime, UpdatedAt: exampleTime,
+		ExpiresAt: Time(time.Time(exampleTime).Add(time.Hour)), OfferURI: exampleOffer, OfferQRURI: exampleOffer + "&qr=true",
+		Credentials: []Credential{{ID: "cm7d9cq5600pzk3zq9wzxxtc3", Status: tidings.CredentialOffered, CredentialTemplateID: exampleTemplate.ID,
+			Exchange: "openid4vc", Format: tidings.FormatSDJWTVC}}}
+)
+
+const conflictTemplate = "Another template of the organisation has this code."
+
+// operations is keyed by method and pattern, as the table of routes is.
+var operations = map[string]operation{
+	"POST /endpoints": {id: "createEndpoint", tag: tagEndpoints,
+		text:     "From now on it receives the events of its filterTypes. Its signing secret is read at /endpoints/{id}/secret.",
+		request:  NewEndpoint{URL: exampleURL, FilterTypes: exampleFilter},
+		response: CreatedEndpoint{ID: exampleEndpoint.ID, URL: exampleURL, FilterTypes: exampleFilter, CreatedAt: exampleTime, UpdatedAt: exampleTime},
+		conflict: "The id is taken, or the organisation has as many endpoints as it may have."},
+	"GET /endpoints":      {id: "listEndpoints", tag: tagEndpoints, text: "The oldest first.", response: exampleEndpoint},
+	"GET /endpoints/{id}": {id: "getEndpoint", tag: tagEndpoints, response: exampleEndpoint},
+	"DELETE /endpoints/{id}": {id: "deleteEndpoint", tag: tagEndpoints,
+		text: "Its history stays readable. The same id registered again is another endpoint with another secret."},
+	"GET /endpoints/{id}/secret": {id: "getEndpointSecret", tag: tagEndpoints,
+		response: EndpointSecret{Secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}},
+
+	"POST /events": {id: "publishEvents", tag: tagEvents,
+		text:     "For another issuer than this server. It is answered once the events are durable; an array is answered by an array in its order. An idempotency key covers the whole request (header) or one event (member), not both.",
+		request:  exampleNewEvent,
+		response: exampleAccepted,
+		conflict: "The issuance is one of this server's own, or an idempotency key was used before for something else."},
+	"GET /events":                 {id: "listEvents", tag: tagEvents, text: "The oldest first: following links.next gives every event once, also those that come meanwhile.", response: exampleAccepted},
+	"GET /event-types":            {id: "listEventTypes", tag: tagEvents, text: "The names that filterTypes takes.", response: []EventType{{Name: tidings.IssuanceCompleted, Description: "The holder accepted and received every credential.", Schema: eventSchema(tidings.IssuanceCompleted), Example: exampleEvent(tidings.IssuanceCompleted)}}},
+	"GET /events/{id}":            {id: "getEvent", tag: tagEvents, response: exampleAccepted},
+	"GET /events/{id}/deliveries": {id: "listEventDeliveries", tag: tagEvents, text: "The newest first.", response: exampleDelivery},
+
+	"GET /deliveries":      {id: "listDeliveries", tag: tagDeliveries, text: "The newest first.", response: exampleDelivery},
+	"GET /deliveries/{id}": {id: "getDelivery", tag: tagDeliveries, response: DeliveryDetail{exampleDelivery, []Attempt{exampleAttempt}}},
+
+	"POST /templates/credentials": {id: "createTemplate", tag: tagTemplates, text: "Either code or type is required; where both are there, they must be the same.",
+		request:  NewTemplate{Name: exampleTemplate.Name, Code: exampleTemplate.Code, CredentialFormat: "sd-jwt", Attributes: exampleAttributes},
+		response: exampleTemplate, conflict: conflictTemplate},
+	"GET /templates/credentials":      {id: "listTemplates", tag: tagTemplates, text: "The oldest first. filter[type] takes the code or the full type; search[name] finds a part of the name.", response: exampleTemplate},
+	"GET /templates/credentials/{id}": {id: "getTemplate", tag: tagTemplates, response: exampleTemplate},
+
+	"POST /credentials/issuance": {id: "createIssuance", tag: tagIssuances, text: "Hand its offerUri to the holder. What becomes of it is told by webhooks.",
+		request: NewIssuance{CredentialTemplateID: exampleTemplate.ID, Attributes: map[string]any{"holder_name": "Zainab", "card_number": 7}, ExpiresIn: &exampleLife}, response: exampleIssued},
+	"GET /credentials":      {id: "listIssuances", tag: tagIssuances, text: "The newest first.", response: exampleIssued},
+	"GET /credentials/{id}": {id: "getIssuance", tag: tagIssuances, text: "What a receiver of webhooks reads next: the id is the webhook's openId4VcIssuanceId.", response: exampleIssued},
+}
+
+// operationOf gives what is said of the route. A route that nothing is said of
+// still has a name.
+func operationOf(route *Route) operation {
+	op := operations[route.Method+" "+route.Pattern]
+	if op.id == "" {
+		words := strings.FieldsFunc(route.Pattern, func(r rune) bool { return strings.ContainsRune("/{}-", r) })
+		op.id = strings.ToLower(route.Method) + camel(words)
+	}
+	return op
+}
+
+// camel joins words, each with a capital.
+func camel(words []string) string {
+	var b strings.Builder
+	for _, w := range words {
+		b.WriteString(strings.ToUpper(w[:1]) + w[1:])
+	}
+	return b.String()
+}
