@@ -67,3 +67,33 @@ type DeliveryFilter struct {
 // HeldRetries is for how many retries of an event the later events of its
 // issuance wait at the same endpoint. After that they may overtake it.
 const HeldRetries = 2
+
+// Recovery sends again what an endpoint did not get in a period: every delivery
+// that failed, and every one that was never made.
+type Recovery struct {
+	ID         string
+	EndpointID string
+	Since      time.Time
+	Until      time.Time
+	Status     RecoveryStatus
+	Examined   int // events looked at so far
+	Recovered  int // deliveries made so far
+	CreatedAt  time.Time
+	EndedAt    *time.Time
+}
+
+// RecoveryStatus tells whether a recovery has ended.
+type RecoveryStatus string
+
+// The states of a recovery.
+const (
+	RecoveryRunning   RecoveryStatus = "running"
+	RecoveryCompleted RecoveryStatus = "completed"
+)
+
+// NewRecovery is what a caller asks for.
+type NewRecovery struct {
+	Since time.Time
+	Until time.Time // zero: until now
+	Origin
+}

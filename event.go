@@ -25,6 +25,17 @@ const (
 	VerificationData      EventType = "openid4vc.verification.data"
 )
 
+// The operational events: opt-in, and never sent to the endpoint that they are
+// about.
+const (
+	EndpointFailing     EventType = "tidings.endpoint.failing"  // several attempts in a row have failed
+	EndpointWasDisabled EventType = "tidings.endpoint.disabled" // deliveries are kept, not sent
+	EndpointWasEnabled  EventType = "tidings.endpoint.enabled"  // deliveries are sent again
+)
+
+// OperationalEventTypes lists them.
+var OperationalEventTypes = []EventType{EndpointFailing, EndpointWasDisabled, EndpointWasEnabled}
+
 // IssuanceEventTypes are the types that may be published and that an endpoint
 // without filterTypes receives.
 var IssuanceEventTypes = []EventType{
@@ -32,8 +43,9 @@ var IssuanceEventTypes = []EventType{
 }
 
 // FilterableEventTypes are the names that filterTypes may hold.
-var FilterableEventTypes = append(slices.Clone(IssuanceEventTypes),
-	VerificationRequested, VerificationVerified, VerificationFailed, VerificationExpired, VerificationData)
+var FilterableEventTypes = slices.Concat(IssuanceEventTypes,
+	[]EventType{VerificationRequested, VerificationVerified, VerificationFailed, VerificationExpired, VerificationData},
+	OperationalEventTypes)
 
 // presentationAliases are the older names of four verifier events.
 var presentationAliases = map[EventType]EventType{
@@ -119,8 +131,10 @@ func Matches(filter []EventType, t EventType) bool {
 type Event struct {
 	ID         string // also the webhook-id
 	Type       EventType
-	IssuanceID string
+	IssuanceID string    // empty for events of an endpoint
 	CreatedAt  time.Time // when it was accepted; milliseconds, UTC
+	Test       bool      // a sample, sent to one endpoint only
+	Payload    EventPayload
 }
 
 // EventBody is the JSON body of a webhook, the same bytes on every attempt.
@@ -129,21 +143,32 @@ type EventBody struct {
 	Payload   EventPayload `json:"payload"`
 }
 
-// EventPayload refers to the issuance.
+// EventPayload refers to the issuance, or, in operational events, to the
+// endpoint. The schema is closed.
 type EventPayload struct {
-	OpenID4VCIssuanceID string `json:"openId4VcIssuanceId"`
+	OpenID4VCIssuanceID string         `json:"openId4VcIssuanceId,omitempty"`
+	EndpointID          string         `json:"endpointId,omitempty"`
+	Reason              DisabledReason `json:"reason,omitempty"` // of tidings.endpoint.disabled
 }
 
-// Body gives the bytes that are signed and sent. Type and id hold only
-// characters that stand for themselves in JSON.
+// Body gives the bytes that are signed and sent. All that it is made of holds
+// only characters that stand for themselves in JSON.
 func (e Event) Body() []byte {
-	const head, mid, tail = `{"eventType":"`, `","payload":{"openId4VcIssuanceId":"`, `"}}`
-	b := make([]byte, 0, len(head)+len(e.Type)+len(mid)+len(e.IssuanceID)+len(tail))
-	b = append(b, head...)
-	b = append(b, e.Type...)
-	b = append(b, mid...)
-	b = append(b, e.IssuanceID...)
-	return append(b, tail...)
+	b := append(make([]byte, 0, 192), `{"eventType":"`...)
+	b = append(append(b, e.Type...), `","payload":{`...)
+	members := 0
+	for _, m := range [...]struct{ name, value string }{
+		{"openId4VcIssuanceId", e.Payload.OpenID4VCIssuanceID}, {"endpointId", e.Payload.EndpointID}, {"reason", string(e.Payload.Reason)},
+	} {
+		if m.value == "" {
+			continue
+		}
+		if members++; members > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(append(append(append(b, '"'), m.name...), `":"`...), m.value...), '"')
+	}
+	return append(b, "}}"...)
 }
 
 // NewEvent is an event that another issuer publishes.

@@ -89,6 +89,7 @@ type Credential struct {
 type NewIssuance struct {
 	Credentials []NewCredential
 	Life        time.Duration // until the offer runs out
+	Origin
 }
 
 // NewCredential is one credential of an offer to be made.

@@ -7,10 +7,11 @@ import "time"
 type Lane struct {
 	EndpointKey    int64
 	OrganisationID int64
-	URL            string
-	Enabled        bool
-	Secrets        []string // whsec_…, newest first; every one signs
-	Health         Health
+	Settings
+	Enabled    bool
+	Secrets    []SigningSecret // newest first; every one signs until it expires
+	SigningKey []byte          // seed of the Ed25519 key, where the settings ask for v1a
+	Health     Health
 }
 
 // Health is an endpoint's failure clock. It is a row of the store, so that it
@@ -37,6 +38,7 @@ type PendingDelivery struct {
 	Due          time.Time
 	CreatedAt    time.Time
 	RetryOf      int64 // key of the delivery that this one repeats, or 0
+	Test         bool  // a sample event
 }
 
 // QueuePosition is a place in a lane: deliveries are ordered by due time, then key.
@@ -59,6 +61,7 @@ type Wake struct {
 	Due         time.Time         // the smallest due time that the commit put into the lane
 	Deliveries  []PendingDelivery // what the commit put there, in order, if it is at hand
 	Changed     bool              // the endpoint itself changed: read it again
+	Urgent      bool              // somebody asked for an attempt now, even if the lane is failing
 }
 
 // AttemptResult is what one attempt came to, to be recorded.
@@ -70,5 +73,6 @@ type AttemptResult struct {
 	Due      time.Time      // with pending
 	Hold     bool           // with pending: later events of the issuance wait for this one
 	Disable  DisabledReason // not empty: the endpoint is disabled from now on
+	Failing  bool           // with this failure the endpoint counts as failing
 	Health   *Health        // not nil: the endpoint's failure clock changed to this
 }

@@ -91,3 +91,20 @@ type Caller struct {
 	ClientID     string
 	Scopes       Scopes
 }
+
+// Origin says where a change comes from: it stands in the audit log, and lets a
+// request that is repeated find what it made the first time.
+type Origin struct {
+	By          string       // the client's id, or what else made the change
+	Idempotency *Idempotency // nil: the request may be carried out again
+}
+
+// AuditEntry is one line of an organisation's audit log.
+type AuditEntry struct {
+	ID     string
+	At     time.Time // milliseconds, UTC
+	By     string    // the client's id, or what else made the change
+	Action string    // such as "endpoint.created"
+	Object string    // the id of what it was done to
+	Detail string    // what changed: names of members, never a secret
+}

@@ -52,6 +52,7 @@ type Attribute struct {
 type NewTemplate struct {
 	Name, Code, Description, Format string
 	Attributes                      map[string]Attribute
+	Origin
 }
 
 // TemplateFilter narrows a list of templates; empty members do not.
@@ -74,7 +75,7 @@ var (
 	claimPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`)
 
 	// reservedClaims are set by the issuer (SD-JWT VC, section 3.2.2.2; RFC 9901, section 4).
-	reservedClaims = []string{"iss", "iat", "nbf", "exp", "cnf", "vct", "status", "_sd", "_sd_alg"}
+	reservedClaims = []string{"iss", "iat", "nbf", "exp", "cnf", "vct", "status", "_sd", "_sd_alg", "aka_vcts"}
 )
 
 // Check tells whether the template may be created.

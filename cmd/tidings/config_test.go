@@ -80,7 +80,7 @@ func TestTheExampleFileHasEverySettingAndNothingElse(t *testing.T) {
 			}
 			v = strings.Join(parts, ",")
 		}
-		if s.value != "" && v != s.value {
+		if s.value != "" && fmt.Sprint(v) != s.value {
 			t.Errorf("%s is %v, its default is %s", s.name, v, s.value)
 		}
 	}

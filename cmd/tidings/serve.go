@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -34,6 +35,10 @@ type serveCommand struct {
 	AuthScopeClaim        string          `env:"TIDINGS_AUTH_SCOPE_CLAIM" default:"scope" placeholder:"CLAIM" help:"Where its tokens name the scopes publish, read and admin."`
 	AuthScopePrefix       string          `env:"TIDINGS_AUTH_SCOPE_PREFIX" placeholder:"TEXT" help:"What stands before each of these scopes, such as tidings:"`
 	AuthCA                string          `name:"auth-ca" env:"TIDINGS_AUTH_CA" placeholder:"FILE" help:"Extra root certificates (PEM) trusted for the issuer."`
+	Retention             time.Duration   `env:"TIDINGS_RETENTION" default:"720h" help:"How long events and deliveries are kept; 0: for ever."`
+	QuotaEndpoints        int             `env:"TIDINGS_QUOTA_ENDPOINTS" default:"100" help:"How many endpoints an organisation may have."`
+	QuotaRequests         float64         `env:"TIDINGS_QUOTA_REQUESTS" default:"0" help:"API requests per second of an organisation; 0: no quota."`
+	QuotaEvents           float64         `env:"TIDINGS_QUOTA_EVENTS" default:"0" help:"Events per second that an organisation may publish; 0: no quota."`
 	DrainTimeout          time.Duration   `env:"TIDINGS_DRAIN_TIMEOUT" default:"20s" help:"How long a stop waits for work in flight."`
 	LogFormat             string          `env:"TIDINGS_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of the log: text or json."`
 	LogLevel              slog.Level      `env:"TIDINGS_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
@@ -55,6 +60,9 @@ func (c serveCommand) Run(ctx context.Context, env *environment) error {
 		return usageError{err}
 	}
 	a, err := app.New(ctx, cfg)
+	if errors.Is(err, app.ErrConfig) {
+		return usageError{err}
+	}
 	if err != nil {
 		return err
 	}
@@ -78,9 +86,10 @@ func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 	cfg.EgressAllow = c.EgressAllow
 	cfg.OfferLife, cfg.AcceptanceGrace, cfg.TokenLife = c.OfferLife, c.AcceptanceGrace, c.TokenLife
 	cfg.RetrySchedule, cfg.AttemptTimeout, cfg.DisableAfter = c.RetrySchedule, c.AttemptTimeout, c.DisableAfter
+	cfg.DrainTimeout, cfg.Retention = c.DrainTimeout, c.Retention
+	cfg.QuotaEndpoints, cfg.QuotaRequests, cfg.QuotaEvents = c.QuotaEndpoints, c.QuotaRequests, c.QuotaEvents
 	cfg.AuthIssuer, cfg.AuthAudience, cfg.AuthScopePrefix = c.AuthIssuer, c.AuthAudience, c.AuthScopePrefix
 	cfg.AuthOrganisationClaim, cfg.AuthScopeClaim = c.AuthOrganisationClaim, c.AuthScopeClaim
-	cfg.DrainTimeout = c.DrainTimeout
 	cfg.ClientID, cfg.ClientSecret = os.Getenv("TIDINGS_CLIENT_ID"), os.Getenv("TIDINGS_CLIENT_SECRET")
 	cfg.Version, cfg.Log = version(), log
 	cfg.Fatal = func(err error) {

@@ -28,6 +28,7 @@ type App struct {
 
 	cfg      Config
 	listener net.Listener
+	api      *server.Server
 	handler  http.Handler
 	engine   *delivery.Engine
 	issuer   *issuer.Issuer
@@ -35,11 +36,14 @@ type App struct {
 	outside  *auth.Outside // nil: the tokens are our own
 }
 
+// ErrConfig says that the configuration is wrong.
+var ErrConfig = errors.New("the configuration is wrong")
+
 // New wires a server. What it opened is closed by [App.Run], or by New itself
 // where it fails.
 func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	if err := cfg.check(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	a := &App{cfg: cfg}
 	defer func() {
@@ -54,7 +58,8 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	a.URL = publicURL(cfg, a.listener)
 
 	// The store wakes the engine, and the engine reads the store.
-	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Now: cfg.Now, Log: cfg.Log, OnWake: a.wake, OnFatal: cfg.Fatal})
+	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Now: cfg.Now, Log: cfg.Log,
+		MaxEndpoints: cfg.QuotaEndpoints, Retention: cfg.Retention, OnWake: a.wake, OnFatal: cfg.Fatal})
 	if err != nil {
 		return nil, err
 	}
@@ -82,14 +87,17 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		return nil, err
 	}
 	api, err := server.New(server.Config{
-		Auth: tokens, Endpoints: a.Store, Events: a.Store, Deliveries: a.Store, Templates: a.Store, Issuances: a.Store, Issuer: a.issuer,
-		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, Ready: a.ready, Log: cfg.Log,
+		Auth: tokens, Endpoints: a.Store, Secrets: a.Store, Events: a.Store, Deliveries: a.Store, Repeats: a.Store,
+		Templates: a.Store, Issuances: a.Store, Issuer: a.issuer,
+		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, DisableAfter: cfg.DisableAfter,
+		Quota: server.Quota{RequestsPerSecond: cfg.QuotaRequests, EventsPerSecond: cfg.QuotaEvents},
+		Ready: a.ready, Detail: a.detail, Log: cfg.Log,
 		PublicURL: a.URL, Version: cfg.Version,
 	})
 	if err != nil {
 		return nil, err
 	}
-	a.handler = routes(api, tokens, a.issuer)
+	a.api, a.handler = api, routes(api, tokens, a.issuer)
 	return a, nil
 }
 
@@ -103,6 +111,7 @@ func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer) http.H
 	mux.HandleFunc(oidc+"/certs", tokens.Certs)
 	mux.Handle("/o/", protocol)
 	mux.Handle("/.well-known/", protocol)
+	mux.Handle("/.well-known/webhook-keys/", api)
 	mux.Handle("/invitation", protocol)
 	return mux
 }
@@ -123,6 +132,7 @@ func (a *App) Run(ctx context.Context) error {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          quiet(a.cfg.Log),
 	}
+	srv.RegisterOnShutdown(a.api.EndStreams)
 	var group sync.WaitGroup
 	errs := make(chan error, 2)
 	part := func(run func() error) {

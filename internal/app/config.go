@@ -33,6 +33,11 @@ type Config struct {
 	AcceptanceGrace time.Duration // how long a wallet may still refuse; 0 completes at once
 	TokenLife       time.Duration // of a wallet's access token
 
+	Retention time.Duration // how long events and deliveries are kept; 0: for ever
+
+	QuotaEndpoints        int            // how many endpoints an organisation may have
+	QuotaRequests         float64        // its API requests per second; 0: no quota
+	QuotaEvents           float64        // its published events per second; 0: no quota
 	AuthIssuer            string         // URL of an outside token issuer; empty: this server gives out the tokens
 	AuthAudience          string         // what its tokens are for; default: the API's URL
 	AuthOrganisationClaim string         // where they name the organisation
@@ -61,6 +66,8 @@ func Default() Config {
 		OfferLife:       168 * time.Hour,
 		AcceptanceGrace: 10 * time.Second,
 		TokenLife:       5 * time.Minute,
+		Retention:       720 * time.Hour,
+		QuotaEndpoints:  tidings.MaxEndpoints,
 		DrainTimeout:    20 * time.Second,
 		Version:         "dev",
 		Now:             time.Now,
@@ -86,6 +93,10 @@ func (c Config) check() error {
 	mistake(c.OfferLife < tidings.MinOfferLife || c.OfferLife > tidings.MaxOfferLife, "offer-life is 1s to 2160h (90 days), not %v", c.OfferLife)
 	mistake(c.AcceptanceGrace < 0 || c.AcceptanceGrace > 24*time.Hour, "acceptance-grace is 0 to 24h, not %v", c.AcceptanceGrace)
 	mistake(c.TokenLife < time.Second || c.TokenLife > 5*time.Minute, "token-life is 1s to 5m, not %v", c.TokenLife)
+	mistake(c.Retention < 0 || c.Retention > 0 && c.Retention < time.Hour, "retention is 1h or more, or 0 to keep everything, not %v", c.Retention)
+	mistake(c.QuotaEndpoints < 1 || c.QuotaEndpoints > 1_000_000, "quota-endpoints is 1 to 1000000, not %d", c.QuotaEndpoints)
+	mistake(c.QuotaRequests < 0, "quota-requests must not be negative; 0 is no quota")
+	mistake(c.QuotaEvents < 0, "quota-events must not be negative; 0 is no quota")
 	mistake(c.DrainTimeout < time.Second || c.DrainTimeout > 10*time.Minute, "drain-timeout is 1s to 10m, not %v", c.DrainTimeout)
 	mistake((c.ClientID == "") != (c.ClientSecret == ""), "TIDINGS_CLIENT_ID and TIDINGS_CLIENT_SECRET belong together: set both or none")
 	mistake(c.ClientSecret != "" && len(c.ClientSecret) < 16, "TIDINGS_CLIENT_SECRET has at least 16 characters")

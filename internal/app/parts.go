@@ -10,6 +10,7 @@ import (
 	"tidings"
 	"tidings/internal/delivery"
 	"tidings/internal/egress"
+	"tidings/internal/server"
 )
 
 // wake hands the store's wakes to the engine. Those that come before there is
@@ -36,7 +37,7 @@ const (
 	houseEvery = 2 * time.Second
 	// houseChunk is how many rows one transaction of it touches: few, so that
 	// deliveries do not wait behind it.
-	houseChunk = 200
+	houseChunk = 100
 )
 
 // keepHouse does what needs doing now and then: it ends the deliveries of
@@ -44,13 +45,19 @@ const (
 func (a *App) keepHouse(ctx context.Context) {
 	tick := time.NewTicker(houseEvery)
 	defer tick.Stop()
+	chores := []struct {
+		what string
+		do   func(ctx context.Context, limit int) (touched int, err error)
+	}{
+		{"canceling deliveries of deleted endpoints", a.Store.CancelDeleted},
+		{"recovering", a.Store.Recovering},
+		{"dropping what is older than the retention time", a.Store.Retain},
+		{"pruning", a.Store.Prune},
+	}
 	for {
-		for name, work := range map[string]func(context.Context, int) (int, error){
-			"canceling deliveries of deleted endpoints": a.Store.CancelDeleted,
-			"pruning": a.Store.Prune,
-		} {
-			if err := untilNothing(ctx, work); err != nil && ctx.Err() == nil {
-				a.cfg.Log.Error(name, "error", err)
+		for _, chore := range chores {
+			if err := untilNothing(ctx, chore.do); err != nil && ctx.Err() == nil {
+				a.cfg.Log.Error(chore.what, "error", err)
 			}
 		}
 		select {
@@ -59,6 +66,23 @@ func (a *App) keepHouse(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// storeDetail is what /readyz shows of the store.
+type storeDetail struct {
+	Bytes         int64   `json:"bytes"`
+	FreeBytes     int64   `json:"freeBytes"`
+	OldestEventAt *string `json:"oldestEventAt"`
+}
+
+func (a *App) detail(ctx context.Context) (any, error) {
+	size, err := a.Store.Size(ctx)
+	d := storeDetail{Bytes: size.Bytes, FreeBytes: size.Free}
+	if size.OldestEvent != nil {
+		at := size.OldestEvent.Format(server.TimeLayout)
+		d.OldestEventAt = &at
+	}
+	return d, err
 }
 
 func untilNothing(ctx context.Context, work func(context.Context, int) (int, error)) error {

@@ -274,7 +274,11 @@ func (e *Engine) conclude(l *lane, f attempted, now time.Time) {
 		return
 	}
 	before := l.health
-	decision := e.cfg.Policy.Decide(d.AttemptCount+1, f.answer, before, now, luck())
+	policy := e.cfg.Policy
+	if schedule := f.attempt.target.RetrySchedule; len(schedule) > 0 {
+		policy.RetrySchedule = schedule
+	}
+	decision := policy.Decide(d.AttemptCount+1, f.answer, before, now, luck())
 	l.ended(d, decision)
 	e.unrecorded++
 	e.results.put(f.result(decision, before))
@@ -343,6 +347,7 @@ func (e *Engine) dispatch(work context.Context, now time.Time) {
 
 func (e *Engine) start(work context.Context, l *lane, i int, now time.Time) {
 	a := &attempt{delivery: l.start(i), target: l.target, started: now}
+	l.takeSlot(now)
 	e.flight.start(a)
 	if e.idle > 0 {
 		e.idle--

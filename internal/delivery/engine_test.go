@@ -115,7 +115,7 @@ func (w *world) sent() []sent {
 
 func (w *world) endpoint(id string) {
 	w.t.Helper()
-	if _, err := w.store.CreateEndpoint(w.t.Context(), w.org, tidings.NewEndpoint{ID: id, URL: "https://" + id}); err != nil {
+	if _, err := w.store.CreateEndpoint(w.t.Context(), w.org, tidings.NewEndpoint{ID: id, Settings: tidings.Settings{URL: "https://" + id}}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -213,7 +213,7 @@ func TestAFailingLaneProbesWithItsOldestDeliveryOnly(t *testing.T) {
 		}
 		w.become(fine)
 		after(6 * time.Minute) // at most five minutes pass without a probe
-		if left := w.get("a").Backlog; left != 0 {
+		if left := w.get("a").Backlog.Count; left != 0 {
 			t.Errorf("%d deliveries wait six minutes after the endpoint came back", left)
 		}
 	})
@@ -265,7 +265,7 @@ func TestRetryAfterPausesTheWholeLane(t *testing.T) {
 			t.Fatalf("%d attempts during the pause, want only the first", got)
 		}
 		after(5 * time.Second)
-		if left := w.get("a").Backlog; left != 0 {
+		if left := w.get("a").Backlog.Count; left != 0 {
 			t.Errorf("%d deliveries are left after the pause", left)
 		}
 	})
@@ -279,8 +279,8 @@ func TestGoneDisablesAtOnce(t *testing.T) {
 		w.publish(5, "i")
 		after(24 * time.Hour)
 		e := w.get("a")
-		if e.Status != tidings.EndpointDisabled || e.DisabledReason != tidings.DisabledGone || e.Backlog != 6 {
-			t.Errorf("the endpoint is %s (%s) with %d pending; want disabled (gone) with 6", e.Status, e.DisabledReason, e.Backlog)
+		if e.Status != tidings.EndpointDisabled || e.DisabledReason != tidings.DisabledGone || e.Backlog.Count != 6 {
+			t.Errorf("the endpoint is %s (%s) with %d pending; want disabled (gone) with 6", e.Status, e.DisabledReason, e.Backlog.Count)
 		}
 		if got := len(w.sent()); got != 1 {
 			t.Errorf("%d attempts, want 1", got)
@@ -351,7 +351,7 @@ func TestARestartGoesOnWhereItStopped(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		if left := w.get("a").Backlog; left != 0 {
+		if left := w.get("a").Backlog.Count; left != 0 {
 			t.Errorf("%d deliveries are left", left)
 		}
 	})

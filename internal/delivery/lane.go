@@ -4,15 +4,16 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"tidings"
 	"tidings/webhook"
 )
 
 const (
-	maxInFlight  = 8               // attempts of one endpoint at the same time
 	ringFactor   = 8               // deliveries held in memory for each attempt that may run
 	firstWindow  = 2               // attempts at the same time before the first success
-	probeFrom    = 5               // failures in a row from which on only one delivery at a time probes
+	probeFrom    = 5               // failures in a row from which on an endpoint is failing: one delivery at a time probes
 	probeSilence = 5 * time.Minute // the longest time without a probe while something is due
 )
 
@@ -28,6 +29,7 @@ type lane struct {
 	target  *target // nil until it was read
 	stale   bool    // the endpoint changed: read the target again before the next attempt
 	changes int     // how often it did: one more may come while it is being read
+	urgent  bool    // somebody asked for an attempt now
 	health  tidings.Health
 	window  int // attempts allowed at the same time
 	flying  int // attempts running
@@ -40,6 +42,7 @@ type lane struct {
 	lowered time.Time // wakes that came while loading: their smallest due
 	done    []int64   // recorded while loading: what is being read may still show them
 	checked time.Time // when the lane was last read from its start
+	slot    time.Time // the rate limit lets the next attempt start then
 	muted   time.Time // nothing is started before then: a record that failed
 	queued  bool      // stands in the engine's ready list
 	timer   time.Time // the engine looks at the lane then; zero: no timer is set
@@ -49,7 +52,9 @@ type lane struct {
 // target is where and how a lane sends.
 type target struct {
 	tidings.Lane
-	signer *webhook.Signer
+	signer  *webhook.Signer
+	limiter *rate.Limiter // nil: no limit
+	until   time.Time     // a secret runs out then: read the target again
 }
 
 // far is later than every due time.
@@ -66,7 +71,8 @@ func (l *lane) wake(w tidings.Wake) {
 		l.stale = true
 		l.changes++
 	}
-	if l.probing() && len(w.Deliveries) > 0 && l.unread != far {
+	l.urgent = l.urgent || w.Urgent
+	if l.probing() && len(w.Deliveries) > 0 && l.unread != far && !l.urgent {
 		return // new rows wait behind the probe, which is set
 	}
 	if l.loading || l.probing() || len(w.Deliveries) == 0 {
@@ -176,14 +182,14 @@ func (l *lane) limit() int {
 	if l.probing() {
 		return 1
 	}
-	return l.window
+	return min(l.window, l.target.MaxInFlight)
 }
 
 // startable gives the index in the ring of the next delivery that may start, or
 // -1: an event never starts before an earlier one of its issuance has ended.
 func (l *lane) startable(now time.Time) int {
 	if l.target == nil || l.stale || !l.target.Enabled || l.flying >= l.limit() ||
-		now.Before(l.health.PausedUntil) || now.Before(l.muted) {
+		now.Before(l.blocked()) || !now.Before(l.target.until) {
 		return -1
 	}
 	for i, d := range l.ring {
@@ -192,6 +198,30 @@ func (l *lane) startable(now time.Time) int {
 		}
 	}
 	return -1
+}
+
+// blocked is until when nothing may start: the receiver asked for a pause, a
+// result could not be recorded, or the rate limit is used up.
+func (l *lane) blocked() time.Time {
+	at := l.muted
+	for _, other := range []time.Time{l.health.PausedUntil, l.slot} {
+		if other.After(at) {
+			at = other
+		}
+	}
+	return at
+}
+
+// takeSlot counts an attempt that starts against the rate limit, and notes when
+// the next may start.
+func (l *lane) takeSlot(now time.Time) {
+	if l.target.limiter == nil {
+		return
+	}
+	l.target.limiter.AllowN(now, 1)
+	if missing := 1 - l.target.limiter.TokensAt(now); missing > 0 {
+		l.slot = now.Add(time.Duration(missing/l.target.RateLimit*float64(time.Second)) + time.Millisecond)
+	}
 }
 
 // start takes a delivery out of the ring to be attempted.
@@ -218,7 +248,7 @@ func (l *lane) ended(d tidings.PendingDelivery, verdict Decision) {
 			l.lower(time.Time{}) // the endpoint is back: read all that waits
 		}
 		l.health = tidings.Health{}
-		l.window = min(2*l.window, maxInFlight)
+		l.window = min(2*l.window, l.target.MaxInFlight)
 		delete(l.busy, d.IssuanceKey)
 		return
 	}
@@ -270,7 +300,7 @@ func (l *lane) wantsLoad(now time.Time) bool {
 	switch {
 	case l.loading || now.Before(l.muted):
 		return false
-	case l.target == nil || l.stale:
+	case l.target == nil || l.stale || !now.Before(l.target.until):
 		return true
 	case !l.target.Enabled:
 		return false
@@ -300,10 +330,7 @@ func (l *lane) nextLook(now time.Time) time.Time {
 	case !l.target.Enabled:
 		return far
 	}
-	at, blocked := l.unread, l.muted
-	if l.health.PausedUntil.After(blocked) {
-		blocked = l.health.PausedUntil
-	}
+	at, blocked := earlier(l.unread, l.target.until), l.blocked()
 	if len(l.ring) > 0 && blocked.After(now) || at.Before(blocked) {
 		at = blocked
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"tidings"
 	"tidings/webhook"
 )
@@ -14,6 +16,7 @@ type loadJob struct {
 	target    bool // read the endpoint
 	rows      bool // read rows
 	probe     bool // the lane is probing
+	urgent    bool // somebody asked for an attempt now
 	lastProbe time.Time
 	changes   int // of the lane, when this was asked for
 	from      tidings.QueuePosition
@@ -37,9 +40,10 @@ func (e *Engine) requestLoad(l *lane, now time.Time) {
 		return
 	}
 	e.freeLoaders--
-	job := loadJob{endpoint: l.key, target: l.target == nil || l.stale, probe: l.probing(), lastProbe: l.health.LastFailureAt,
-		changes: l.changes, from: l.from, limit: l.room() + len(l.held) + 1}
+	job := loadJob{endpoint: l.key, target: l.target == nil || l.stale || !now.Before(l.target.until), probe: l.probing(), lastProbe: l.health.LastFailureAt,
+		changes: l.changes, urgent: l.urgent, from: l.from, limit: l.room() + len(l.held) + 1}
 	job.rows = l.wantsRows(now)
+	l.urgent = l.urgent && !job.rows
 	e.loadJobs <- job
 }
 
@@ -74,18 +78,28 @@ func (e *Engine) readTarget(ctx context.Context, endpoint int64) (*target, error
 	if err != nil {
 		return nil, err
 	}
-	t := &target{Lane: lane}
+	t := &target{Lane: lane, until: far}
 	if !lane.Enabled {
 		return t, nil
 	}
 	secrets := make([]webhook.Secret, len(lane.Secrets))
-	for i, text := range lane.Secrets {
-		if secrets[i], err = webhook.ParseSecret(text); err != nil {
+	for i, s := range lane.Secrets {
+		if secrets[i], err = webhook.ParseSecret(s.Secret); err != nil {
 			return nil, err
 		}
+		if s.ExpiresAt != nil {
+			t.until = earlier(t.until, *s.ExpiresAt)
+		}
 	}
-	t.signer, err = webhook.NewSigner(secrets...)
-	return t, err
+	if t.signer, err = webhook.NewSigner(secrets...); err != nil {
+		return nil, err
+	}
+	if lane.RateLimit > 0 {
+		// A second's worth may go out at once, but never after a restart.
+		t.limiter = rate.NewLimiter(rate.Limit(lane.RateLimit), max(int(lane.RateLimit), 1))
+		t.limiter.AllowN(e.cfg.Now(), t.limiter.Burst()-1)
+	}
+	return t, nil
 }
 
 // readProbe chooses the delivery that tries whether a failing endpoint is back:
@@ -109,7 +123,7 @@ func (e *Engine) readProbe(ctx context.Context, job loadJob) (rows []tidings.Pen
 		return nil, oldest.Due, err
 	}
 	at := job.lastProbe.Add(probeSilence)
-	if first[0].Due.After(at) {
+	if job.urgent || first[0].Due.After(at) {
 		at = first[0].Due
 	}
 	if !at.After(now) {
@@ -139,7 +153,11 @@ func (e *Engine) takeLoaded(l *lane, out loaded, now time.Time) {
 	}
 	if out.target != nil {
 		first := l.target == nil
+		if !first && l.target.RateLimit == out.target.RateLimit {
+			out.target.limiter = l.target.limiter
+		}
 		l.target, l.stale = out.target, l.changes != out.job.changes
+		l.window = min(l.window, l.target.MaxInFlight)
 		if first || len(l.held) == 0 {
 			l.health = out.target.Health
 		}

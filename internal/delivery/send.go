@@ -43,6 +43,12 @@ func (e *Engine) try(ctx context.Context, a *attempt) attempted {
 		"User-Agent":      {e.cfg.UserAgent},
 		"Webhook-Attempt": {strconv.Itoa(d.AttemptCount + 1)},
 	}
+	for name, value := range a.target.Headers {
+		header.Set(name, value)
+	}
+	if d.Test {
+		header.Set("Webhook-Test", "true")
+	}
 	out := attempted{attempt: a}
 	if err := a.target.signer.SetHeaders(header, d.EventID, e.cfg.Now(), d.Body); err != nil {
 		out.answer = Answer{ErrorCode: "signature", Error: "The webhook could not be signed."}
@@ -63,6 +69,7 @@ func (f attempted) result(d Decision, before tidings.Health) tidings.AttemptResu
 			StatusCode: f.answer.StatusCode, ErrorCode: errorCode(f.answer, d.Outcome), Error: errorText(f.answer, d.Outcome), ResponseExcerpt: f.answer.Excerpt,
 		},
 		Status: d.Status, Reason: d.Reason, Due: d.Due, Hold: d.Hold, Disable: d.Disable,
+		Failing: before.Failures < probeFrom && d.Health.Failures >= probeFrom,
 	}
 	if before != d.Health {
 		r.Health = &d.Health

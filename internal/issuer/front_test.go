@@ -140,7 +140,7 @@ func claims() map[string]any {
 // offer makes an offer of the badge that lasts a week.
 func (f *front) offer() tidings.Issuance {
 	f.Helper()
-	i, err := f.Offer(f.Context(), f.org, f.template.ID, claims(), 7*24*time.Hour)
+	i, err := f.Offer(f.Context(), f.org, f.template.ID, claims(), 7*24*time.Hour, tidings.Origin{})
 	f.must(err)
 	return i
 }

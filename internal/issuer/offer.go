@@ -16,7 +16,7 @@ const grantPreAuthorized = "urn:ietf:params:oauth:grant-type:pre-authorized_code
 
 // Offer makes an offer of one credential. Errors point into the body of the API
 // request that asks for it.
-func (s *Issuer) Offer(ctx context.Context, org tidings.Organisation, templateID string, claims map[string]any, life time.Duration) (tidings.Issuance, error) {
+func (s *Issuer) Offer(ctx context.Context, org tidings.Organisation, templateID string, claims map[string]any, life time.Duration, o tidings.Origin) (tidings.Issuance, error) {
 	const atTemplate = "/credentialTemplateId"
 	if templateID == "" {
 		return tidings.Issuance{}, tidings.Invalid(atTemplate, "credentialTemplateId is required: the id of the template to issue.")
@@ -38,7 +38,7 @@ func (s *Issuer) Offer(ctx context.Context, org tidings.Organisation, templateID
 			int(tidings.MinOfferLife.Seconds()), int(tidings.MaxOfferLife.Seconds()))
 	}
 	return s.store.CreateIssuance(ctx, org, tidings.NewIssuance{
-		Credentials: []tidings.NewCredential{{Template: t, Claims: claims}}, Life: life,
+		Credentials: []tidings.NewCredential{{Template: t, Claims: claims}}, Life: life, Origin: o,
 	})
 }
 

@@ -34,8 +34,10 @@ type Route struct {
 	Search  bool     // the list takes search[name]
 	Sort    string   // the order of the list, the only one; "-" = descending
 
-	MaxBody     int64 // 0 means [MaxBody]
-	Idempotency bool  // takes the header Idempotency-Key
+	Stream       bool  // the answer is a stream of server-sent events
+	OptionalBody bool  // no body is an empty object
+	MaxBody      int64 // 0 means [MaxBody]
+	Idempotency  bool  // takes the header Idempotency-Key
 
 	// run decodes body, does the work and encodes the answer to out.
 	run func(ctx context.Context, c *call, body []byte, out *bytes.Buffer) error
@@ -60,7 +62,13 @@ type call struct {
 	query query
 	idem  *tidings.Idempotency
 	self  string // the path, for links
+	sub   string // the {sub} of the path, where there is one
+	w     http.ResponseWriter
+	r     *http.Request
 }
+
+// origin says who asks.
+func (c *call) origin() tidings.Origin { return tidings.Origin{By: c.ClientID, Idempotency: c.idem} }
 
 // none stands for no body, asked or answered.
 type none struct{}
@@ -71,7 +79,7 @@ func one[In, Out any](r Route, do func(context.Context, *call, In) (Out, error))
 	takes, gives := r.Request != nil, r.Response != nil
 	r.run = func(ctx context.Context, c *call, body []byte, out *bytes.Buffer) error {
 		var in In
-		if takes {
+		if takes && !(r.OptionalBody && len(bytes.TrimSpace(body)) == 0) {
 			if err := decode(body, &in); err != nil {
 				return err
 			}
@@ -125,9 +133,13 @@ func (s *Server) serve(route *Route, w http.ResponseWriter, r *http.Request) {
 	start, id := time.Now(), newRequestID()
 	out := buffers.Get().(*bytes.Buffer)
 	defer release(out)
-	var c call
+	c := call{w: w, r: r}
 	err := s.work(route, w, r, &c, out)
 	status := route.Status
+	if err == errStreamed {
+		s.finish(r, route.Pattern, status, id, start, &c, nil)
+		return
+	}
 	if err != nil {
 		out.Reset()
 		status = writeProblems(w.Header(), out, id, err)
@@ -176,7 +188,11 @@ func (s *Server) work(route *Route, w http.ResponseWriter, r *http.Request, c *c
 		return tidings.Unavailable(time.Second, nil, "The server has too much to do; try again.")
 	}
 	defer s.inFlight.Add(-1)
-	if c.id = r.PathValue("id"); c.id != "" && !plausibleID(c.id) {
+	if err := s.quotas.request(c.Organisation.Key, s.cfg.Quota); err != nil {
+		return err
+	}
+	c.id, c.sub = r.PathValue("id"), r.PathValue("sub")
+	if c.id != "" && !plausibleID(c.id) || c.sub != "" && !plausibleID(c.sub) {
 		return &tidings.Error{Kind: tidings.KindNotFound, Message: "There is nothing with this id."}
 	}
 	if route.List {
@@ -185,16 +201,15 @@ func (s *Server) work(route *Route, w http.ResponseWriter, r *http.Request, c *c
 			return err
 		}
 	}
-	if route.Request == nil {
-		return route.run(ctx, c, nil, out)
-	}
 	body := buffers.Get().(*bytes.Buffer)
 	defer release(body)
-	if err := readBody(route, w, r, body); err != nil {
-		return err
+	if route.Request != nil {
+		if err := readBody(route, w, r, body); err != nil {
+			return err
+		}
 	}
 	if route.Idempotency {
-		if c.idem, err = idempotency(route, r, body.Bytes()); err != nil {
+		if c.idem, err = idempotency(route, c.id, r, body.Bytes()); err != nil {
 			return err
 		}
 	}

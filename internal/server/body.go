@@ -60,8 +60,9 @@ func checkMediaType(h http.Header) error {
 	return nil
 }
 
-// idempotency reads the header Idempotency-Key.
-func idempotency(route *Route, r *http.Request, body []byte) (*tidings.Idempotency, error) {
+// idempotency reads the header Idempotency-Key. A key belongs to the route and
+// to what the path names.
+func idempotency(route *Route, id string, r *http.Request, body []byte) (*tidings.Idempotency, error) {
 	keys := r.Header["Idempotency-Key"]
 	if len(keys) == 0 {
 		return nil, nil
@@ -72,7 +73,7 @@ func idempotency(route *Route, r *http.Request, body []byte) (*tidings.Idempoten
 	if err := tidings.CheckIdempotencyKey("", keys[0]); err != nil {
 		return nil, err
 	}
-	return &tidings.Idempotency{Route: route.Method + " " + route.Pattern, Key: keys[0], Hash: sha256.Sum256(body)}, nil
+	return &tidings.Idempotency{Route: strings.TrimRight(route.Method+" "+route.Pattern+" "+id, " "), Key: keys[0], Hash: sha256.Sum256(body)}, nil
 }
 
 // strict refuses members that the type does not have. Duplicate members,

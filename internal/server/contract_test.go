@@ -62,7 +62,7 @@ func TestEndpoints(t *testing.T) {
 	}
 	w.post("/endpoints", `{"id":"My_own-1","url":"https://r.example/b"}`).want(409).refused(409, "CONFLICT", "/id")
 	got := w.get("/endpoints/My_own-1").want(200).data()
-	if want := "backlog createdAt filterTypes id status updatedAt url"; members(got) != want {
+	if want := "backlog createdAt filterTypes id maxInFlight signatures status updatedAt url"; members(got) != want {
 		t.Errorf("got %s, want %s", members(got), want)
 	}
 	if got["status"] != "enabled" || got["backlog"].(map[string]any)["count"] != 0.0 {

@@ -13,9 +13,14 @@ import (
 
 // NewEvent asks to publish an event.
 type NewEvent struct {
-	EventType      tidings.EventType    `json:"eventType"`
-	Payload        tidings.EventPayload `json:"payload"`
-	IdempotencyKey string               `json:"idempotencyKey,omitempty"`
+	EventType      tidings.EventType `json:"eventType"`
+	Payload        NewPayload        `json:"payload"`
+	IdempotencyKey string            `json:"idempotencyKey,omitempty"`
+}
+
+// NewPayload names the issuance that an event is about.
+type NewPayload struct {
+	OpenID4VCIssuanceID string `json:"openId4VcIssuanceId"`
 }
 
 // Event is an event that was accepted. Its type and its payload are those of
@@ -25,6 +30,7 @@ type Event struct {
 	EventType tidings.EventType    `json:"eventType"`
 	Payload   tidings.EventPayload `json:"payload"`
 	CreatedAt Time                 `json:"createdAt"`
+	Test      bool                 `json:"test,omitzero"` // a sample, sent to one endpoint only
 }
 
 func (e Event) cursor() string { return e.ID }
@@ -87,12 +93,15 @@ func newEvents(in OneOrMany[NewEvent], idem *tidings.Idempotency) ([]tidings.New
 }
 
 func showEvent(e tidings.Event) Event {
-	return Event{ID: e.ID, EventType: e.Type, Payload: tidings.EventPayload{OpenID4VCIssuanceID: e.IssuanceID}, CreatedAt: Time(e.CreatedAt)}
+	return Event{ID: e.ID, EventType: e.Type, Payload: e.Payload, CreatedAt: Time(e.CreatedAt), Test: e.Test}
 }
 
 func (s *Server) publish(ctx context.Context, c *call, in OneOrMany[NewEvent]) (OneOrMany[Event], error) {
 	events, err := newEvents(in, c.idem)
 	if err != nil {
+		return OneOrMany[Event]{}, err
+	}
+	if err := s.quotas.publish(c.Organisation.Key, s.cfg.Quota, len(events)); err != nil {
 		return OneOrMany[Event]{}, err
 	}
 	kept, err := s.cfg.Events.Publish(ctx, c.Organisation.Key, events, c.idem)

@@ -78,7 +78,7 @@ func (s *Server) createIssuance(ctx context.Context, c *call, in NewIssuance) (I
 		}
 		life = time.Duration(*in.ExpiresIn) * time.Second
 	}
-	i, err := s.cfg.Issuer.Offer(ctx, c.Organisation, in.CredentialTemplateID, in.Attributes, life)
+	i, err := s.cfg.Issuer.Offer(ctx, c.Organisation, in.CredentialTemplateID, in.Attributes, life, c.origin())
 	if err != nil {
 		return Issuance{}, err
 	}

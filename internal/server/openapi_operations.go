@@ -45,7 +45,7 @@ var (
 	exampleURL      = "https://your-domain.com/webhooks/credentials"
 	exampleEndpoint = Endpoint{ID: "du398r0fqd", URL: exampleURL, FilterTypes: exampleFilter, Status: tidings.EndpointEnabled,
 		Backlog: Backlog{Count: 3}, CreatedAt: exampleTime, UpdatedAt: exampleTime}
-	exampleNewEvent = NewEvent{EventType: tidings.IssuanceCompleted, Payload: exampleEvent("").Payload}
+	exampleNewEvent = NewEvent{EventType: tidings.IssuanceCompleted, Payload: NewPayload{exampleEvent("").Payload.OpenID4VCIssuanceID}}
 	exampleAccepted = Event{ID: "c01whnacwzh6v40kshgd5znvb", EventType: tidings.IssuanceCompleted, Payload: exampleEvent("").Payload, CreatedAt: exampleTime}
 	exampleDelivery = Delivery{ID: "c01whnd51xxrsx7acfsruxsek", EventID: exampleAccepted.ID, EndpointID: exampleEndpoint.ID, EventType: exampleAccepted.EventType,
 		IssuanceID: exampleIssuance, Status: tidings.DeliveryDelivered, AttemptCount: 1, CreatedAt: exampleTime, EndedAt: &exampleLater}

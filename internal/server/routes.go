@@ -22,25 +22,38 @@ var (
 func (s *Server) routes() []Route {
 	const (
 		get, post, del       = http.MethodGet, http.MethodPost, http.MethodDelete
+		patch                = http.MethodPatch
 		read, publish, admin = tidings.ScopeRead, tidings.ScopePublish, tidings.ScopeAdmin
 	)
 	return []Route{
-		one(Route{Method: post, Pattern: "/endpoints", Scope: admin, Status: http.StatusCreated,
+		one(Route{Method: post, Pattern: "/endpoints", Scope: admin, Status: http.StatusCreated, Idempotency: true,
 			Summary: "Register an endpoint that receives webhooks"}, s.createEndpoint),
 		many(Route{Method: get, Pattern: "/endpoints", Scope: read, Status: http.StatusOK, Sort: oldestFirst,
 			Summary: "List the endpoints"}, s.listEndpoints),
 		one(Route{Method: get, Pattern: "/endpoints/{id}", Scope: read, Status: http.StatusOK,
 			Summary: "Read an endpoint, its state and its backlog"}, s.readEndpoint),
+		one(Route{Method: patch, Pattern: "/endpoints/{id}", Scope: admin, Status: http.StatusOK,
+			Summary: "Change an endpoint: its settings, and whether it is enabled"}, s.updateEndpoint),
 		one(Route{Method: del, Pattern: "/endpoints/{id}", Scope: admin, Status: http.StatusNoContent,
 			Summary: "Delete an endpoint; its pending deliveries are canceled"}, s.deleteEndpoint),
 		one(Route{Method: get, Pattern: "/endpoints/{id}/secret", Scope: admin, Status: http.StatusOK,
 			Summary: "Read the secrets that sign an endpoint's webhooks"}, s.readSecret),
+		one(Route{Method: post, Pattern: "/endpoints/{id}/secret/rotate", Scope: admin, Status: http.StatusOK, OptionalBody: true, Idempotency: true,
+			Summary: "Give an endpoint a new secret; the old one signs along for a while"}, s.rotateSecret),
+		one(Route{Method: post, Pattern: "/endpoints/{id}/test", Scope: admin, Status: http.StatusAccepted, OptionalBody: true, Idempotency: true,
+			Summary: "Send a sample event to this endpoint only"}, s.testEndpoint),
+		one(Route{Method: post, Pattern: "/endpoints/{id}/recover", Scope: admin, Status: http.StatusAccepted, Idempotency: true,
+			Summary: "Send again all that the endpoint did not get in a period"}, s.recoverEndpoint),
+		one(Route{Method: get, Pattern: "/endpoints/{id}/recoveries/{sub}", Scope: read, Status: http.StatusOK,
+			Summary: "Read how far a recovery has come"}, s.readRecovery),
 
 		one(Route{Method: post, Pattern: "/events", Scope: publish, Status: http.StatusAccepted, MaxBody: MaxEventBody, Idempotency: true,
 			Summary: "Publish one event, or up to 1,000: all or none"}, s.publish),
 		many(Route{Method: get, Pattern: "/events", Scope: read, Status: http.StatusOK, Sort: oldestFirst,
 			Filters: []Filter{{"eventType", eventTypeNames}, {"issuanceId", nil}},
 			Summary: "List the events in the order in which they were accepted"}, s.listEvents),
+		stream(Route{Method: get, Pattern: "/events/stream", Scope: read, Status: http.StatusOK,
+			Summary: "Stream the events as they are accepted; Last-Event-ID goes on"}, s.streamEvents),
 		one(Route{Method: get, Pattern: "/event-types", Scope: read, Status: http.StatusOK,
 			Summary: "List the event types, with the schema of their webhooks"}, s.listEventTypes),
 		one(Route{Method: get, Pattern: "/events/{id}", Scope: read, Status: http.StatusOK,
@@ -53,8 +66,12 @@ func (s *Server) routes() []Route {
 			Summary: "List the deliveries"}, s.listDeliveries),
 		one(Route{Method: get, Pattern: "/deliveries/{id}", Scope: read, Status: http.StatusOK,
 			Summary: "Read a delivery with its attempts"}, s.readDelivery),
+		one(Route{Method: post, Pattern: "/deliveries/{id}/retry", Scope: admin, Status: http.StatusAccepted, Idempotency: true,
+			Summary: "Send a delivery again: a pending one now, an ended one as a new one"}, s.retryDelivery),
+		many(Route{Method: get, Pattern: "/audit", Scope: read, Status: http.StatusOK, Sort: newestFirst,
+			Summary: "List the changes of endpoints, secrets and clients"}, s.listAudit),
 
-		one(Route{Method: post, Pattern: "/templates/credentials", Scope: admin, Status: http.StatusCreated,
+		one(Route{Method: post, Pattern: "/templates/credentials", Scope: admin, Status: http.StatusCreated, Idempotency: true,
 			Summary: "Create a credential template"}, s.createTemplate),
 		many(Route{Method: get, Pattern: "/templates/credentials", Scope: read, Status: http.StatusOK, Sort: oldestFirst, Search: true,
 			Filters: []Filter{{"id", nil}, {"type", nil}, {"format", []string{"sd-jwt", tidings.FormatSDJWTVC}}, {"archived", []string{"true", "false"}}},
@@ -62,7 +79,7 @@ func (s *Server) routes() []Route {
 		one(Route{Method: get, Pattern: "/templates/credentials/{id}", Scope: read, Status: http.StatusOK,
 			Summary: "Read a credential template"}, s.readTemplate),
 
-		one(Route{Method: post, Pattern: "/credentials/issuance", Scope: publish, Status: http.StatusCreated,
+		one(Route{Method: post, Pattern: "/credentials/issuance", Scope: publish, Status: http.StatusCreated, Idempotency: true,
 			Summary: "Offer a credential to a holder"}, s.createIssuance),
 		many(Route{Method: get, Pattern: "/credentials", Scope: read, Status: http.StatusOK, Sort: newestFirst,
 			Filters: []Filter{{"id", nil}, {"status", issuanceStatusNames}, {"credentialTemplateId", nil}},

@@ -7,8 +7,10 @@
 package server
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,9 +42,18 @@ type EndpointStore interface {
 	CreateEndpoint(ctx context.Context, org int64, e tidings.NewEndpoint) (tidings.Endpoint, error)
 	Endpoints(ctx context.Context, org int64, p tidings.Page) (tidings.List[tidings.Endpoint], error)
 	Endpoint(ctx context.Context, org int64, id string) (tidings.Endpoint, error)
-	DeleteEndpoint(ctx context.Context, org int64, id string) error
+	UpdateEndpoint(ctx context.Context, org int64, id string, p tidings.EndpointPatch) (tidings.Endpoint, error)
+	DeleteEndpoint(ctx context.Context, org int64, id string, o tidings.Origin) error
+}
+
+// SecretStore keeps what webhooks are signed with, and the audit log.
+type SecretStore interface {
 	// EndpointSecrets gives the secrets that sign now, the newest first.
-	EndpointSecrets(ctx context.Context, org int64, id string) ([]tidings.SigningSecret, error)
+	EndpointSecrets(ctx context.Context, org int64, id string, o tidings.Origin) ([]tidings.SigningSecret, error)
+	RotateSecret(ctx context.Context, org int64, id string, grace time.Duration, o tidings.Origin) ([]tidings.SigningSecret, error)
+	// WebhookKey gives the public key of the endpoint with that id, whosever it is.
+	WebhookKey(ctx context.Context, id string) (ed25519.PublicKey, error)
+	Audit(ctx context.Context, org int64, p tidings.Page) (tidings.List[tidings.AuditEntry], error)
 }
 
 // EventStore keeps events. Publish keeps all of them durably or none, and
@@ -51,12 +62,24 @@ type EventStore interface {
 	Publish(ctx context.Context, org int64, events []tidings.NewEvent, idem *tidings.Idempotency) ([]tidings.Event, error)
 	Events(ctx context.Context, org int64, f tidings.EventFilter, p tidings.Page) (tidings.List[tidings.Event], error)
 	Event(ctx context.Context, org int64, id string) (tidings.Event, error)
+	// LastEvent gives the id of the newest event, empty if there is none.
+	LastEvent(ctx context.Context, org int64) (string, error)
+	// Changed gives a channel that is closed when an event is accepted.
+	Changed() <-chan struct{}
 }
 
 // DeliveryStore shows deliveries. Delivery gives the attempts too.
 type DeliveryStore interface {
 	Deliveries(ctx context.Context, org int64, f tidings.DeliveryFilter, p tidings.Page) (tidings.List[tidings.Delivery], error)
 	Delivery(ctx context.Context, org int64, id string) (tidings.Delivery, error)
+}
+
+// RepeatStore sends again.
+type RepeatStore interface {
+	TestEndpoint(ctx context.Context, org int64, id string, typ tidings.EventType, o tidings.Origin) (tidings.Delivery, error)
+	RetryDelivery(ctx context.Context, org int64, id string, o tidings.Origin) (tidings.Delivery, error)
+	Recover(ctx context.Context, org int64, id string, n tidings.NewRecovery) (tidings.Recovery, error)
+	Recovery(ctx context.Context, org int64, endpoint, id string) (tidings.Recovery, error)
 }
 
 // TemplateStore keeps credential templates.
@@ -75,7 +98,7 @@ type IssuanceStore interface {
 // Issuer makes offers.
 type Issuer interface {
 	// Offer makes an issuance of one credential that can be accepted for life.
-	Offer(ctx context.Context, org tidings.Organisation, templateID string, claims map[string]any, life time.Duration) (tidings.Issuance, error)
+	Offer(ctx context.Context, org tidings.Organisation, templateID string, claims map[string]any, life time.Duration, o tidings.Origin) (tidings.Issuance, error)
 	// OfferURI is the link that hands the offer to a wallet.
 	OfferURI(i tidings.Issuance) string
 	// VCT is the full type of a credential of this code.
@@ -87,8 +110,10 @@ type Issuer interface {
 type Config struct {
 	Auth       Checker
 	Endpoints  EndpointStore
+	Secrets    SecretStore
 	Events     EventStore
 	Deliveries DeliveryStore
+	Repeats    RepeatStore
 	Templates  TemplateStore
 	Issuances  IssuanceStore
 	Issuer     Issuer
@@ -100,8 +125,16 @@ type Config struct {
 	// not say.
 	OfferLife time.Duration
 
+	// DisableAfter is when an endpoint that only fails is disabled, for
+	// showing; 0 means never.
+	DisableAfter time.Duration
+	// Quota bounds what one organisation may ask for.
+	Quota Quota
 	// Ready tells whether requests can be served; nil means always.
 	Ready func(ctx context.Context) error
+	// Detail is shown by /readyz where it is not nil: what an operator wants
+	// to see at a glance.
+	Detail func(ctx context.Context) (any, error)
 	// Log gets one line per request; nil means [slog.Default].
 	Log *slog.Logger
 	// Observe is told of every request for the metrics; nil means nobody is.
@@ -124,8 +157,10 @@ func (c *Config) check() error {
 	}{
 		{"Auth", c.Auth == nil},
 		{"Endpoints", c.Endpoints == nil},
+		{"Secrets", c.Secrets == nil},
 		{"Events", c.Events == nil},
 		{"Deliveries", c.Deliveries == nil},
+		{"Repeats", c.Repeats == nil},
 		{"Templates", c.Templates == nil},
 		{"Issuances", c.Issuances == nil},
 		{"Issuer", c.Issuer == nil},
@@ -152,6 +187,8 @@ type Server struct {
 	table    []Route
 	document *document
 	inFlight atomic.Int64
+	quotas   quotas
+	stopping chan struct{} // closed when streams have to end
 }
 
 // New gives a server, or all mistakes of cfg.
@@ -166,7 +203,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Observe = func(string, string, int, time.Duration) {}
 	}
 	cfg.MaxInFlight = cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight)
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), stopping: make(chan struct{})}
 	s.table = s.routes()
 	patterns := map[string]methods{}
 	for i := range s.table {
@@ -187,6 +224,7 @@ func New(cfg Config) (*Server, error) {
 	s.mux.HandleFunc("/", s.unknown)
 	s.mux.HandleFunc("GET /healthz", s.healthz)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
+	s.mux.HandleFunc("GET /.well-known/webhook-keys/{id}", s.webhookKeys)
 	return s, nil
 }
 
@@ -230,7 +268,9 @@ func unclean(path string) bool {
 }
 
 // healthz tells that the process runs.
-func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) { writeHealth(w, http.StatusOK, "ok") }
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	writeHealth(w, http.StatusOK, health{Status: "ok"})
+}
 
 // readyz tells whether requests can be served now.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
@@ -238,17 +278,40 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		if err := s.cfg.Ready(r.Context()); err != nil {
 			s.cfg.Log.WarnContext(r.Context(), "not ready", "error", err)
 			w.Header().Set("Retry-After", "1")
-			writeHealth(w, http.StatusServiceUnavailable, "unavailable")
+			writeHealth(w, http.StatusServiceUnavailable, health{Status: "unavailable"})
 			return
 		}
 	}
-	writeHealth(w, http.StatusOK, "ok")
+	answer := health{Status: "ok"}
+	if s.cfg.Detail != nil {
+		detail, err := s.cfg.Detail(r.Context())
+		if err != nil {
+			s.cfg.Log.WarnContext(r.Context(), "measuring the store", "error", err)
+		}
+		answer.Store = detail
+	}
+	writeHealth(w, http.StatusOK, answer)
 }
 
-func writeHealth(w http.ResponseWriter, status int, word string) {
+// health is what the health routes answer.
+type health struct {
+	Status string `json:"status"`
+	Store  any    `json:"store,omitzero"`
+}
+
+func writeHealth(w http.ResponseWriter, status int, answer health) {
+	var body bytes.Buffer
+	if err := encode(&body, answer); err != nil {
+		status = http.StatusInternalServerError
+	}
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["Cache-Control"] = noStore
 	w.WriteHeader(status)
-	w.Write([]byte(`{"status":"` + word + `"}` + "\n"))
+	body.WriteByte('\n')
+	w.Write(body.Bytes())
 }
+
+// EndStreams ends the event streams, so that a stop need not wait for those who
+// listen: they come back and go on where they were.
+func (s *Server) EndStreams() { close(s.stopping) }

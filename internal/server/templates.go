@@ -72,6 +72,7 @@ func (s *Server) createTemplate(ctx context.Context, c *call, in NewTemplate) (T
 	if err != nil {
 		return Template{}, err
 	}
+	wanted.Origin = c.origin()
 	t, err := s.cfg.Templates.CreateTemplate(ctx, c.Organisation.Key, wanted)
 	return s.showTemplate(c)(t), in.pointAtType(err)
 }

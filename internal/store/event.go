@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"math"
 	"strconv"
@@ -23,24 +25,24 @@ const idempotencyLife = 24 * time.Hour
 // Errors point to "/N/…", also where there is only one event.
 func (s *Store) Publish(ctx context.Context, org int64, events []tidings.NewEvent, idem *tidings.Idempotency) (out []tidings.Event, err error) {
 	err = s.w.submit(ctx, classPublish, org, len(events), func(t *tx) (err error) {
-		if idem == nil {
+		keys, again, err := t.idempotentAll(org, idem, func() ([]int64, error) {
 			out, err = s.publish(t, org, events)
-			return err
-		}
-		made, err := t.idempotent(org, *idem, func() ([]int64, error) {
-			out, err = s.publish(t, org, events)
-			keys := make([]int64, len(out))
-			for i := range out {
-				keys[i], _ = s.ids.key(out[i].ID)
-			}
-			return keys, err
+			return s.keysOfEvents(out), err
 		})
-		if made != nil {
-			out, err = s.eventsByKey(t, made)
+		if err == nil && again {
+			out, err = s.eventsByKey(t, keys)
 		}
 		return err
 	})
 	return out, err
+}
+
+func (s *Store) keysOfEvents(events []tidings.Event) []int64 {
+	keys := make([]int64, len(events))
+	for i := range events {
+		keys[i], _ = s.ids.key(events[i].ID)
+	}
+	return keys
 }
 
 func (s *Store) publish(t *tx, org int64, events []tidings.NewEvent) ([]tidings.Event, error) {
@@ -60,21 +62,20 @@ func (s *Store) publishOne(t *tx, org int64, n tidings.NewEvent, at string) (e t
 		return e, err
 	}
 	if n.IdempotencyKey == "" {
-		return s.accept(t, org, n.Type, n.IssuanceID)
+		return s.tell(t, org, n.Type, n.IssuanceID)
 	}
-	idem := tidings.Idempotency{Route: "event", Key: n.IdempotencyKey, Hash: sha256.Sum256([]byte(string(n.Type) + "\n" + n.IssuanceID))}
-	made, err := t.idempotent(org, idem, func() ([]int64, error) {
-		e, err = s.accept(t, org, n.Type, n.IssuanceID)
-		key, _ := s.ids.key(e.ID)
-		return []int64{key}, err
+	idem := &tidings.Idempotency{Route: "event", Key: n.IdempotencyKey, Hash: sha256.Sum256([]byte(string(n.Type) + "\n" + n.IssuanceID))}
+	keys, again, err := t.idempotentAll(org, idem, func() ([]int64, error) {
+		e, err = s.tell(t, org, n.Type, n.IssuanceID)
+		return s.keysOfEvents([]tidings.Event{e}), err
 	})
 	if c, ok := errors.AsType[*tidings.Error](err); ok && c.Kind == tidings.KindConflict {
 		return e, &tidings.Error{Kind: tidings.KindConflict, Pointer: at + "/idempotencyKey", Message: c.Message}
 	}
-	if err != nil || made == nil {
+	if err != nil || !again {
 		return e, err
 	}
-	before, err := s.eventsByKey(t, made)
+	before, err := s.eventsByKey(t, keys)
 	if err != nil {
 		return e, err
 	}
@@ -100,30 +101,48 @@ func (s *Store) refuseOwn(t *tx, n tidings.NewEvent, at string) error {
 		Message: "This issuance was made here: its events are written by what happens to it and cannot be published."}
 }
 
-// idempotent runs do unless the key was used before. Then it gives what was
-// made at that time, or a conflict where something else was asked for.
-func (t *tx) idempotent(org int64, idem tidings.Idempotency, do func() ([]int64, error)) (before []int64, err error) {
+// idempotentAll runs do unless the key was used before: then it gives what was
+// made at that time (again), or a conflict where something else was asked for.
+// No key runs do.
+func (t *tx) idempotentAll(org int64, idem *tidings.Idempotency, do func() ([]int64, error)) (keys []int64, again bool, err error) {
+	if idem == nil {
+		keys, err = do()
+		return keys, false, err
+	}
 	var hash []byte
 	var made string
 	err = t.queryRow("SELECT hash, made FROM idempotency WHERE organisation_id = $1 AND route = $2 AND key = $3 AND expires_at > $4",
 		[]any{org, idem.Route, idem.Key, t.now}, &hash, &made)
 	if err == nil {
 		if string(hash) != string(idem.Hash[:]) {
-			return nil, tidings.Conflict("This idempotency key was used before for another request.")
+			return nil, false, tidings.Conflict("This idempotency key was used before for another request.")
 		}
-		return splitKeys(made)
+		keys, err = splitKeys(made)
+		return keys, true, err
 	}
 	if !errors.Is(err, sql.ErrNoRows) {
-		return nil, err
+		return nil, false, err
 	}
-	keys, err := do()
-	if err != nil {
-		return nil, err
+	if keys, err = do(); err != nil {
+		return nil, false, err
 	}
 	_, err = t.exec(`INSERT INTO idempotency (organisation_id, route, key, hash, made, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (organisation_id, route, key) DO UPDATE SET hash = excluded.hash, made = excluded.made, expires_at = excluded.expires_at`,
 		org, idem.Route, idem.Key, idem.Hash[:], joinKeys(keys), t.now+idempotencyLife.Milliseconds())
-	return nil, err
+	return keys, false, err
+}
+
+// idempotent is idempotentAll for a request that makes one thing. It gives the
+// thing's key, be it new or of the first time.
+func (t *tx) idempotent(org int64, idem *tidings.Idempotency, do func() (int64, error)) (int64, error) {
+	keys, _, err := t.idempotentAll(org, idem, func() ([]int64, error) {
+		key, err := do()
+		return []int64{key}, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return keys[0], nil
 }
 
 // fanEndpoint is what fan-out needs of an endpoint.
@@ -132,34 +151,48 @@ type fanEndpoint struct {
 	filter []tidings.EventType
 }
 
+// tell accepts an event of an issuance.
+func (s *Store) tell(t *tx, org int64, typ tidings.EventType, issuanceID string) (tidings.Event, error) {
+	return s.accept(t, org, typ, tidings.EventPayload{OpenID4VCIssuanceID: issuanceID}, 0)
+}
+
 // accept writes an event and a delivery of it for every endpoint of the
-// organisation that wants it.
-func (s *Store) accept(t *tx, org int64, typ tidings.EventType, issuanceID string) (tidings.Event, error) {
-	key := t.key()
-	e := tidings.Event{ID: s.ids.public(key), Type: typ, IssuanceID: issuanceID, CreatedAt: fromMillis(t.now)}
-	body, issuanceKey := e.Body(), issuanceKey(issuanceID)
+// organisation that wants it, but for the one that it is about.
+func (s *Store) accept(t *tx, org int64, typ tidings.EventType, payload tidings.EventPayload, about int64) (tidings.Event, error) {
 	endpoints, err := t.fanout(org)
 	if err != nil {
-		return e, err
+		return tidings.Event{}, err
 	}
-	fanout := 0
+	var to []int64
 	for _, p := range endpoints {
-		if !tidings.Matches(p.filter, typ) {
-			continue
-		}
-		fanout++
-		d := tidings.PendingDelivery{
-			Key: t.key(), EndpointKey: p.key, EventKey: key, IssuanceKey: issuanceKey, EventID: e.ID, EventType: typ,
-			Body: body, Due: e.CreatedAt, CreatedAt: e.CreatedAt,
-		}
-		if err := t.enqueue(d); err != nil {
-			return e, err
+		if p.key != about && tidings.Matches(p.filter, typ) {
+			to = append(to, p.key)
 		}
 	}
-	// position is the order of commit: with one writer, that of the keys.
-	_, err = t.exec(`INSERT INTO event (id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, key, org, key, issuanceKey, issuanceID, string(typ), body, fanout, t.now)
+	e := tidings.Event{Type: typ, IssuanceID: payload.OpenID4VCIssuanceID, Payload: payload}
+	_, err = s.write(t, org, &e, to)
 	return e, err
+}
+
+// write writes an event and its deliveries. It gives the deliveries' keys.
+func (s *Store) write(t *tx, org int64, e *tidings.Event, to []int64) (deliveries []int64, err error) {
+	key := t.key()
+	e.ID, e.CreatedAt = s.ids.public(key), fromMillis(t.now)
+	subject := cmp.Or(e.IssuanceID, "endpoint:"+e.Payload.EndpointID)
+	d := tidings.PendingDelivery{EventKey: key, IssuanceKey: issuanceKey(subject), EventID: e.ID, EventType: e.Type, Body: e.Body(),
+		Due: e.CreatedAt, CreatedAt: e.CreatedAt, Test: e.Test}
+	for _, endpoint := range to {
+		d.Key, d.EndpointKey = t.key(), endpoint
+		deliveries = append(deliveries, d.Key)
+		if err := t.enqueue(d); err != nil {
+			return nil, err
+		}
+	}
+	t.told = true
+	// position is the order of commit: with one writer, that of the keys.
+	_, err = t.exec(`INSERT INTO event (id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, test, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, key, org, key, d.IssuanceKey, e.IssuanceID, string(e.Type), d.Body, len(to), e.Test, t.now)
+	return deliveries, err
 }
 
 const fanoutOf = "SELECT id, filter_types FROM endpoint WHERE organisation_id = $1 AND deleted_at IS NULL ORDER BY id"
@@ -218,13 +251,16 @@ func issuanceKey(id string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:8]) & math.MaxInt64)
 }
 
-const eventColumns = "e.id, e.type, e.issuance_id, e.created_at"
+const eventColumns = "e.id, e.type, e.issuance_id, e.body, e.test, e.created_at"
 
 func (s *Store) scanEvent(r scanner) (e tidings.Event, err error) {
 	var key, created int64
-	err = r.Scan(&key, &e.Type, &e.IssuanceID, &created)
+	var body []byte
+	if err = r.Scan(&key, &e.Type, &e.IssuanceID, &body, &e.Test, &created); err != nil {
+		return e, err
+	}
 	e.ID, e.CreatedAt = s.ids.public(key), fromMillis(created)
-	return e, err
+	return e, json.Unmarshal(body, &struct{ Payload *tidings.EventPayload }{&e.Payload})
 }
 
 func (s *Store) eventsByKey(t *tx, keys []int64) ([]tidings.Event, error) {
@@ -269,6 +305,20 @@ func (s *Store) Events(ctx context.Context, org int64, f tidings.EventFilter, p 
 	}
 	return list(ctx, s, q, p, func(id string) (int64, error) { return s.eventPosition(ctx, org, id) }, s.scanEvent)
 }
+
+// LastEvent gives the id of the organisation's newest event, empty if it has
+// none.
+func (s *Store) LastEvent(ctx context.Context, org int64) (string, error) {
+	var key int64
+	err := s.queryRow(ctx, "SELECT id FROM event WHERE organisation_id = $1 ORDER BY position DESC LIMIT 1", []any{org}, &key)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return s.ids.public(key), err
+}
+
+// Changed gives a channel that is closed when the next event is committed.
+func (s *Store) Changed() <-chan struct{} { return *s.w.changed.Load() }
 
 func (s *Store) eventPosition(ctx context.Context, org int64, id string) (position int64, err error) {
 	key, ok := s.ids.key(id)

@@ -23,29 +23,32 @@ func (s *Store) CreateIssuance(ctx context.Context, org tidings.Organisation, n 
 		claims[k] = string(text)
 	}
 	err = s.w.submit(ctx, classTransition, org.Key, 3+len(claims), func(t *tx) error {
-		key, now := t.key(), fromMillis(t.now)
-		i := tidings.Issuance{Key: key, ID: s.ids.public(key), Organisation: org, State: tidings.StateOffered,
-			CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(n.Life), Deadline: now.Add(n.Life)}
-		_, err := t.exec(`INSERT INTO issuance (id, organisation_id, state, deadline, expires_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6)`,
-			key, org.Key, string(i.State), i.Deadline.UnixMilli(), i.ExpiresAt.UnixMilli(), t.now)
+		key, err := t.idempotent(org.Key, n.Idempotency, func() (int64, error) { return s.insertIssuance(t, org, n, claims) })
 		if err != nil {
 			return err
 		}
-		for k, c := range n.Credentials {
-			credential := t.key()
-			_, err := t.exec("INSERT INTO credential (id, issuance_id, template_id, status, claims) VALUES ($1, $2, $3, $4, $5)",
-				credential, key, c.Template.Key, string(tidings.CredentialOffered), claims[k])
-			if err != nil {
-				return err
-			}
-			i.Credentials = append(i.Credentials, tidings.Credential{Key: credential, ID: s.ids.public(credential),
-				TemplateID: c.Template.ID, Status: tidings.CredentialOffered, Claims: c.Claims})
-		}
-		out = i
-		_, err = s.accept(t, org.Key, tidings.IssuanceOffered, i.ID)
+		out, err = s.readIssuance(t.query, org.Key, key)
 		return err
 	})
 	return out, err
+}
+
+func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIssuance, claims []string) (int64, error) {
+	key, ends := t.key(), t.now+n.Life.Milliseconds()
+	_, err := t.exec(`INSERT INTO issuance (id, organisation_id, state, deadline, expires_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $4, $5, $5)`,
+		key, org.Key, string(tidings.StateOffered), ends, t.now)
+	if err != nil {
+		return 0, err
+	}
+	for k, c := range n.Credentials {
+		_, err := t.exec("INSERT INTO credential (id, issuance_id, template_id, status, claims) VALUES ($1, $2, $3, $4, $5)",
+			t.key(), key, c.Template.Key, string(tidings.CredentialOffered), claims[k])
+		if err != nil {
+			return 0, err
+		}
+	}
+	_, err = s.tell(t, org.Key, tidings.IssuanceOffered, s.ids.public(key))
+	return key, err
 }
 
 // Transition applies a step to an issuance: the new state and the events that
@@ -93,7 +96,7 @@ func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidin
 		}
 	}
 	for _, typ := range events {
-		if _, err := s.accept(t, before.Organisation.Key, typ, before.ID); err != nil {
+		if _, err := s.tell(t, before.Organisation.Key, typ, before.ID); err != nil {
 			return next, nil, err
 		}
 	}

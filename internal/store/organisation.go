@@ -33,13 +33,20 @@ func (s *Store) CreateClient(ctx context.Context, slug string, c tidings.Client)
 		n, err := t.exec(`INSERT INTO client (client_id, organisation_id, scopes, secret_hash, created_at)
 			VALUES ($1, $2, $3, $4, $5) ON CONFLICT (client_id) DO NOTHING`,
 			c.ID, org.Key, c.Scopes.String(), c.SecretHash[:], t.now)
-		if err == nil && n == 0 {
+		if err != nil {
+			return err
+		}
+		if n == 0 {
 			return tidings.Conflict("There is a client %q already.", c.ID)
 		}
-		return err
+		return t.audit(org.Key, operator, "client.created", c.ID, c.Scopes.String())
 	})
 	return c, err
 }
+
+// operator stands in the audit log for whoever has the server's own command
+// line.
+const operator = "operator"
 
 // organisation finds or makes an organisation.
 func (t *tx) organisation(slug string) (tidings.Organisation, error) {
@@ -94,47 +101,31 @@ func (s *Store) Clients(ctx context.Context, slug string) (out []tidings.Client,
 
 // RotateClient gives a client another secret; the old one ends at once.
 func (s *Store) RotateClient(ctx context.Context, id string, hash [32]byte) error {
-	return s.changeClient(ctx, id, func(t *tx) (int64, error) {
+	return s.changeClient(ctx, id, "client.rotated", func(t *tx) (int64, error) {
 		return t.exec("UPDATE client SET secret_hash = $1, rotated_at = $2 WHERE client_id = $3 AND revoked_at IS NULL", hash[:], t.now, id)
 	})
 }
 
 // RevokeClient ends a client for good.
 func (s *Store) RevokeClient(ctx context.Context, id string) error {
-	return s.changeClient(ctx, id, func(t *tx) (int64, error) {
+	return s.changeClient(ctx, id, "client.revoked", func(t *tx) (int64, error) {
 		return t.exec("UPDATE client SET revoked_at = $1 WHERE client_id = $2 AND revoked_at IS NULL", t.now, id)
 	})
 }
 
-func (s *Store) changeClient(ctx context.Context, id string, change func(*tx) (int64, error)) error {
-	return s.w.submit(ctx, classTransition, 0, 1, func(t *tx) error {
+func (s *Store) changeClient(ctx context.Context, id, action string, change func(*tx) (int64, error)) error {
+	return s.w.submit(ctx, classTransition, 0, 2, func(t *tx) error {
 		n, err := change(t)
-		if err == nil && n == 0 {
-			err = &tidings.Error{Kind: tidings.KindNotFound, Message: "There is no client \"" + id + "\", or it was revoked."}
-		}
-		return err
-	})
-}
-
-// Secret gives the secret of that name, made by create and stored where there
-// is none. When two make it at once, both get the one that was stored first.
-func (s *Store) Secret(ctx context.Context, name string, create func() ([]byte, error)) ([]byte, error) {
-	const find = "SELECT value FROM secret WHERE name = $1"
-	var value []byte
-	err := s.queryRow(ctx, find, []any{name}, &value)
-	if !errors.Is(err, sql.ErrNoRows) {
-		return value, err
-	}
-	fresh, err := create()
-	if err != nil {
-		return nil, err
-	}
-	err = s.w.submit(ctx, classTransition, 0, 1, func(t *tx) error {
-		_, err := t.exec("INSERT INTO secret (name, value, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING", name, fresh, t.now)
 		if err != nil {
 			return err
 		}
-		return t.queryRow(find, []any{name}, &value)
+		if n == 0 {
+			return &tidings.Error{Kind: tidings.KindNotFound, Message: "There is no client \"" + id + "\", or it was revoked."}
+		}
+		var org int64
+		if err := t.queryRow("SELECT organisation_id FROM client WHERE client_id = $1", []any{id}, &org); err != nil {
+			return err
+		}
+		return t.audit(org, operator, action, id, "")
 	})
-	return value, err
 }

@@ -19,11 +19,14 @@ func (s *Store) BusyLanes(ctx context.Context) ([]int64, error) {
 func (s *Store) Lane(ctx context.Context, endpoint int64) (tidings.Lane, error) {
 	lane := tidings.Lane{EndpointKey: endpoint}
 	var status string
+	var text settingsText
 	var first, last, spaced, paused, deleted nullable
-	err := s.queryRow(ctx, `SELECT p.organisation_id, p.url, p.status, p.deleted_at,
+	err := s.queryRow(ctx, `SELECT p.organisation_id, p.url, p.filter_types, p.headers, p.rate_limit, p.max_in_flight, p.retry_schedule,
+		p.signatures, p.signing_key, p.status, p.deleted_at,
 		l.failures, l.first_failure_at, l.last_failure_at, l.spaced_failures, l.spaced_at, l.paused_until
 		FROM endpoint p JOIN lane l ON l.endpoint_id = p.id WHERE p.id = $1`, []any{endpoint},
-		&lane.OrganisationID, &lane.URL, &status, &deleted,
+		&lane.OrganisationID, &lane.URL, &text.filter, &text.headers, &lane.RateLimit, &lane.MaxInFlight, &text.schedule,
+		&text.signatures, &lane.SigningKey, &status, &deleted,
 		&lane.Health.Failures, &first, &last, &lane.Health.SpacedFailures, &spaced, &paused)
 	if errors.Is(err, sql.ErrNoRows) {
 		return lane, nil
@@ -31,13 +34,13 @@ func (s *Store) Lane(ctx context.Context, endpoint int64) (tidings.Lane, error) 
 	if err != nil {
 		return lane, err
 	}
+	if err := text.into(&lane.Settings); err != nil {
+		return lane, err
+	}
 	lane.Enabled = status == string(tidings.EndpointEnabled) && !deleted.Valid
 	h := &lane.Health
 	h.FirstFailureAt, h.LastFailureAt, h.SpacedAt, h.PausedUntil = first.time(), last.time(), spaced.time(), paused.time()
-	secrets, err := s.signingSecrets(ctx, endpoint)
-	for _, secret := range secrets {
-		lane.Secrets = append(lane.Secrets, secret.Secret)
-	}
+	lane.Secrets, err = readSecrets(s.reader(ctx), endpoint, s.now().UnixMilli())
 	return lane, err
 }
 
@@ -45,12 +48,12 @@ const (
 	pendingTable   = "queue q CROSS JOIN event e ON e.id = q.event_id"
 	pendingOf      = "SELECT " + pendingColumns + " FROM " + pendingTable + " WHERE q.endpoint_id = $1 AND (q.due, q.id) > ($2, $3) ORDER BY q.due, q.id LIMIT $4"
 	oldestOf       = "SELECT " + pendingColumns + " FROM " + pendingTable + " WHERE q.endpoint_id = $1 ORDER BY q.id LIMIT 1"
-	pendingColumns = `q.id, q.endpoint_id, q.event_id, q.issuance_key, e.type, e.body, q.attempt_count, q.due, q.created_at, q.retry_of`
+	pendingColumns = `q.id, q.endpoint_id, q.event_id, q.issuance_key, e.type, e.body, q.attempt_count, q.due, q.created_at, q.retry_of, e.test`
 )
 
 func (s *Store) scanPending(r scanner) (d tidings.PendingDelivery, err error) {
 	var due, created int64
-	err = r.Scan(&d.Key, &d.EndpointKey, &d.EventKey, &d.IssuanceKey, &d.EventType, &d.Body, &d.AttemptCount, &due, &created, &d.RetryOf)
+	err = r.Scan(&d.Key, &d.EndpointKey, &d.EventKey, &d.IssuanceKey, &d.EventType, &d.Body, &d.AttemptCount, &due, &created, &d.RetryOf, &d.Test)
 	d.EventID, d.Due, d.CreatedAt = s.ids.public(d.EventKey), fromMillis(due), fromMillis(created)
 	return d, err
 }
@@ -78,12 +81,12 @@ func (s *Store) OldestPending(ctx context.Context, endpoint int64) (tidings.Pend
 func (s *Store) Record(results []tidings.AttemptResult) []error {
 	writes := make([]func(*tx) error, len(results))
 	for i := range results {
-		writes[i] = func(t *tx) error { return t.record(&results[i]) }
+		writes[i] = func(t *tx) error { return s.record(t, &results[i]) }
 	}
 	return s.w.submitAll(classResult, 3, writes)
 }
 
-func (t *tx) record(r *tidings.AttemptResult) error {
+func (s *Store) record(t *tx, r *tidings.AttemptResult) error {
 	d := &r.Delivery
 	var organisation, due int64
 	err := t.queryRow("SELECT l.organisation_id, q.due FROM queue q CROSS JOIN lane l ON l.endpoint_id = q.endpoint_id WHERE q.endpoint_id = $1 AND q.id = $2",
@@ -105,7 +108,7 @@ func (t *tx) record(r *tidings.AttemptResult) error {
 	if err := t.attempt(r); err != nil {
 		return err
 	}
-	return t.health(r)
+	return s.health(t, r)
 }
 
 const endQueued = "DELETE FROM queue WHERE endpoint_id = $1 AND due = $2 AND id = $3"
@@ -152,24 +155,38 @@ func (t *tx) attempt(r *tidings.AttemptResult) error {
 	return err
 }
 
-// health writes the endpoint's failure clock where it changed, and disables the
-// endpoint where that is what the clock came to.
-func (t *tx) health(r *tidings.AttemptResult) error {
+// health writes the endpoint's failure clock where it changed, tells where the
+// endpoint began to fail, and disables it where that is what the clock came to.
+func (s *Store) health(t *tx, r *tidings.AttemptResult) error {
 	endpoint := r.Delivery.EndpointKey
-	if h := r.Health; h != nil {
-		_, err := t.exec(`UPDATE lane SET failures = $1, first_failure_at = $2, last_failure_at = $3, spaced_failures = $4, spaced_at = $5, paused_until = $6
-			WHERE endpoint_id = $7`,
-			h.Failures, null(h.FirstFailureAt), null(h.LastFailureAt), h.SpacedFailures, null(h.SpacedAt), null(h.PausedUntil), endpoint)
-		if err != nil {
+	if r.Health != nil {
+		if err := t.writeHealth(endpoint, *r.Health); err != nil {
+			return err
+		}
+	}
+	if !r.Failing && r.Disable == "" {
+		return nil
+	}
+	e, err := s.readEndpoint(t.query, "p.id = $1", endpoint)
+	if err != nil || e.DeletedAt != nil || e.Status != tidings.EndpointEnabled {
+		return err
+	}
+	if r.Failing {
+		if err := s.tellOfEndpoint(t, e, tidings.EndpointFailing, ""); err != nil {
 			return err
 		}
 	}
 	if r.Disable == "" {
 		return nil
 	}
-	_, err := t.exec("UPDATE endpoint SET status = $1, disabled_reason = $2, disabled_at = $3, updated_at = $3 WHERE id = $4 AND status = $5 AND deleted_at IS NULL",
-		string(tidings.EndpointDisabled), string(r.Disable), t.now, endpoint, string(tidings.EndpointEnabled))
 	t.wake(tidings.Wake{EndpointKey: endpoint, Due: fromMillis(t.now), Changed: true})
+	return s.switchEndpoint(t, e, tidings.EndpointDisabled, r.Disable)
+}
+
+func (t *tx) writeHealth(endpoint int64, h tidings.Health) error {
+	_, err := t.exec(`UPDATE lane SET failures = $1, first_failure_at = $2, last_failure_at = $3, spaced_failures = $4, spaced_at = $5, paused_until = $6
+		WHERE endpoint_id = $7`,
+		h.Failures, null(h.FirstFailureAt), null(h.LastFailureAt), h.SpacedFailures, null(h.SpacedAt), null(h.PausedUntil), endpoint)
 	return err
 }
 

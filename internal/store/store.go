@@ -35,6 +35,9 @@ type Options struct {
 	// tidings.MaxEndpoints.
 	MaxEndpoints int
 
+	// Retention is how long events and deliveries are kept; 0 keeps them for ever.
+	Retention time.Duration
+
 	// OnWake is called after each commit that gave lanes something to do. It
 	// must not block and must not write to the store.
 	OnWake func([]tidings.Wake)
@@ -54,6 +57,7 @@ type Store struct {
 	w     *writer
 
 	maxEndpoints int
+	retention    time.Duration
 }
 
 // minSQLite is the first version without the WAL-reset bug, which could lose
@@ -72,7 +76,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
-	s := &Store{dir: o.Dir, now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints)}
+	s := &Store{dir: o.Dir, now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints), retention: o.Retention}
 	defer func() {
 		if err != nil {
 			s.Close()

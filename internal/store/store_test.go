@@ -73,7 +73,7 @@ func organisation(t *testing.T, s *store.Store, slug string) tidings.Organisatio
 
 func (o *opened) endpoint(t *testing.T, id string, types ...tidings.EventType) tidings.Endpoint {
 	t.Helper()
-	e, err := o.CreateEndpoint(t.Context(), o.org.Key, tidings.NewEndpoint{ID: id, URL: "https://receiver.example/" + id, FilterTypes: types})
+	e, err := o.CreateEndpoint(t.Context(), o.org.Key, tidings.NewEndpoint{ID: id, Settings: tidings.Settings{URL: "https://receiver.example/" + id, FilterTypes: types}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,8 +126,8 @@ func TestPublishMakesADeliveryPerMatchingEndpoint(t *testing.T) {
 		t.Errorf("the filtered endpoint holds %q", got)
 	}
 	e, err := o.Endpoint(t.Context(), o.org.Key, "all")
-	if err != nil || e.Backlog != 2 {
-		t.Errorf("backlog %d, %v; want 2", e.Backlog, err)
+	if err != nil || e.Backlog.Count != 2 {
+		t.Errorf("backlog %d, %v; want 2", e.Backlog.Count, err)
 	}
 }
 

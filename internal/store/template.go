@@ -16,19 +16,23 @@ func (s *Store) CreateTemplate(ctx context.Context, org int64, n tidings.NewTemp
 		return out, fmt.Errorf("encoding a template's attributes: %w", err)
 	}
 	err = s.w.submit(ctx, classTransition, org, 1, func(t *tx) error {
-		key := t.key()
-		added, err := t.exec(`INSERT INTO template (id, organisation_id, name, code, description, attributes, created_at, updated_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (organisation_id, code) DO NOTHING`,
-			key, org, n.Name, n.Code, n.Description, string(attributes), t.now)
+		key, err := t.idempotent(org, n.Idempotency, func() (int64, error) {
+			key := t.key()
+			added, err := t.exec(`INSERT INTO template (id, organisation_id, name, code, description, attributes, created_at, updated_at)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (organisation_id, code) DO NOTHING`,
+				key, org, n.Name, n.Code, n.Description, string(attributes), t.now)
+			if err == nil && added == 0 {
+				err = &tidings.Error{Kind: tidings.KindConflict, Pointer: "/code", Message: "There is a template with the code \"" + n.Code + "\" already."}
+			}
+			return key, err
+		})
 		if err != nil {
 			return err
 		}
-		if added == 0 {
-			return &tidings.Error{Kind: tidings.KindConflict, Pointer: "/code", Message: "There is a template with the code \"" + n.Code + "\" already."}
-		}
-		out = tidings.Template{Key: key, ID: s.ids.public(key), OrganisationID: org, Name: n.Name, Code: n.Code, Description: n.Description,
-			Attributes: n.Attributes, CreatedAt: fromMillis(t.now), UpdatedAt: fromMillis(t.now)}
-		return nil
+		return t.query("SELECT "+templateColumns+" FROM template t WHERE t.id = $1", []any{key}, func(r scanner) (err error) {
+			out, err = s.scanTemplate(r)
+			return err
+		})
 	})
 	return out, err
 }

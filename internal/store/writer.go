@@ -34,7 +34,8 @@ type writer struct {
 	log     *slog.Logger
 	onWake  func([]tidings.Wake)
 	onFatal func(error)
-	failing atomic.Pointer[error] // the storage trouble of the newest batch, nil when it went well
+	failing atomic.Pointer[error]         // the storage trouble of the newest batch, nil when it went well
+	changed atomic.Pointer[chan struct{}] // closed and renewed when events were committed
 	stopped chan struct{}
 }
 
@@ -54,6 +55,8 @@ func newWriter(ctx context.Context, db *sql.DB, o Options) (*writer, error) {
 	if w.onFatal == nil {
 		w.onFatal = func(err error) { panic(err) }
 	}
+	changed := make(chan struct{})
+	w.changed.Store(&changed)
 	if o.Shared {
 		w.keys.node = visitorNode
 	}
@@ -175,6 +178,10 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		return len(items), err
 	}
 	w.keys, w.lastNow = t.keys, t.now
+	if t.told {
+		fresh := make(chan struct{})
+		close(*w.changed.Swap(&fresh))
+	}
 	if len(t.wakes) > 0 {
 		w.onWake(t.wakes)
 	}
@@ -239,7 +246,8 @@ type tx struct {
 	w         *writer
 	now       int64 // epoch milliseconds; never goes backwards
 	keys      keys
-	rows      int // written so far
+	rows      int  // written so far
+	told      bool // an event was accepted
 	wakes     []tidings.Wake
 	backlog   []backlogChange
 	endpoints map[int64][]fanEndpoint // by organisation, as read in this batch

@@ -36,6 +36,13 @@ CREATE TABLE endpoint (
   public_id       TEXT NOT NULL,
   url             TEXT NOT NULL,
   filter_types    TEXT NOT NULL,   -- names separated by blanks; empty: every issuance event
+  description     TEXT NOT NULL,
+  headers         TEXT NOT NULL,   -- JSON: name → value
+  rate_limit      REAL NOT NULL,   -- attempts per second; 0: no limit
+  max_in_flight   INTEGER NOT NULL,
+  retry_schedule  TEXT NOT NULL,   -- milliseconds separated by blanks; empty: the installation's
+  signatures      TEXT NOT NULL,   -- separated by blanks
+  signing_key     BLOB,            -- seed of the Ed25519 key, made when v1a is asked for first
   status          TEXT NOT NULL,
   disabled_reason TEXT NOT NULL DEFAULT '',
   disabled_at     INTEGER,
@@ -44,6 +51,7 @@ CREATE TABLE endpoint (
   deleted_at      INTEGER
 );
 CREATE UNIQUE INDEX endpoint_live ON endpoint (organisation_id, public_id) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX endpoint_v1a ON endpoint (public_id) WHERE deleted_at IS NULL AND signatures = 'v1 v1a';
 CREATE INDEX endpoint_list ON endpoint (organisation_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX endpoint_organisation ON endpoint (organisation_id, public_id, id);
 CREATE INDEX endpoint_deleted ON endpoint (id) WHERE deleted_at IS NOT NULL;
@@ -65,7 +73,8 @@ CREATE TABLE event (
   issuance_id     TEXT NOT NULL,
   type            TEXT NOT NULL,
   body            BLOB NOT NULL,
-  fanout          INTEGER NOT NULL, -- how many deliveries it made
+  fanout          INTEGER NOT NULL, -- how many deliveries it made, less those deleted since
+  test            INTEGER NOT NULL, -- a sample, sent to one endpoint only
   created_at      INTEGER NOT NULL
 );
 CREATE INDEX event_feed ON event (organisation_id, position);
@@ -140,6 +149,34 @@ CREATE TABLE attempt (
   response_excerpt BLOB,
   PRIMARY KEY (delivery_id, number)
 ) WITHOUT ROWID;
+
+-- recovery: what an endpoint did not get in a period is sent again, event by
+-- event; cursor is the last one looked at.
+CREATE TABLE recovery (
+  id              INTEGER PRIMARY KEY,
+  organisation_id INTEGER NOT NULL,
+  endpoint_id     INTEGER NOT NULL,
+  since           INTEGER NOT NULL,
+  until           INTEGER NOT NULL,
+  cursor          INTEGER NOT NULL,
+  examined        INTEGER NOT NULL DEFAULT 0,
+  recovered       INTEGER NOT NULL DEFAULT 0,
+  created_at      INTEGER NOT NULL,
+  ended_at        INTEGER
+);
+CREATE INDEX recovery_running ON recovery (id) WHERE ended_at IS NULL;
+
+-- audit: a line for each change of an endpoint, secret, client or key.
+CREATE TABLE audit (
+  id              INTEGER PRIMARY KEY,
+  organisation_id INTEGER NOT NULL,
+  changed_by      TEXT NOT NULL,
+  action          TEXT NOT NULL,
+  object          TEXT NOT NULL,
+  detail          TEXT NOT NULL,
+  created_at      INTEGER NOT NULL
+);
+CREATE INDEX audit_organisation ON audit (organisation_id, id);
 
 CREATE TABLE template (
   id              INTEGER PRIMARY KEY,

@@ -1,0 +1,273 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"tidings"
+)
+
+// This file sends again: one delivery, a sample, or all that an endpoint did not
+// get in a period.
+
+// TestEndpoint sends a sample event to one endpoint only, and gives the
+// delivery.
+func (s *Store) TestEndpoint(ctx context.Context, org int64, id string, typ tidings.EventType, o tidings.Origin) (tidings.Delivery, error) {
+	sample := tidings.Event{Type: typ, Test: true, IssuanceID: sampleIssuance}
+	sample.Payload.OpenID4VCIssuanceID = sampleIssuance
+	return s.makeDelivery(ctx, org, o, func(t *tx) (int64, error) {
+		e, err := s.readEndpoint(t.query, liveEndpoint, org, id)
+		if err != nil {
+			return 0, notFound(err, "endpoint", id)
+		}
+		if e.Status != tidings.EndpointEnabled {
+			return 0, tidings.Conflict("The endpoint %q is disabled: enable it first.", id)
+		}
+		fresh := sample
+		deliveries, err := s.write(t, org, &fresh, []int64{e.Key})
+		if err != nil {
+			return 0, err
+		}
+		t.wake(tidings.Wake{EndpointKey: e.Key, Due: fromMillis(t.now), Urgent: true})
+		return deliveries[0], nil
+	})
+}
+
+// sampleIssuance is the issuance that sample events are about: there is none.
+const sampleIssuance = "sample"
+
+// RetryDelivery sends a delivery again: a pending one is due now, an ended one
+// gives a new delivery of the same event.
+func (s *Store) RetryDelivery(ctx context.Context, org int64, id string, o tidings.Origin) (tidings.Delivery, error) {
+	key, ok := s.ids.key(id)
+	if !ok {
+		return tidings.Delivery{}, tidings.NotFound("delivery", id)
+	}
+	return s.makeDelivery(ctx, org, o, func(t *tx) (int64, error) {
+		var endpoint int64
+		err := t.queryRow("SELECT q.endpoint_id FROM lane l CROSS JOIN queue q ON q.endpoint_id = l.endpoint_id AND q.id = $2 WHERE l.organisation_id = $1 AND l.backlog > 0",
+			[]any{org, key}, &endpoint)
+		if err == nil {
+			if _, err := t.exec("UPDATE queue SET due = $1 WHERE endpoint_id = $2 AND id = $3", t.now, endpoint, key); err != nil {
+				return 0, err
+			}
+			t.wake(tidings.Wake{EndpointKey: endpoint, Due: fromMillis(t.now), Urgent: true})
+			return key, nil
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return 0, err
+		}
+		return s.repeat(t, org, key, id)
+	})
+}
+
+// repeat makes a new delivery of an ended one's event.
+func (s *Store) repeat(t *tx, org, key int64, id string) (int64, error) {
+	var event, endpoint int64
+	err := t.queryRow("SELECT event_id, endpoint_id FROM delivery WHERE id = $1 AND organisation_id = $2", []any{key, org}, &event, &endpoint)
+	if err != nil {
+		return 0, notFound(err, "delivery", id)
+	}
+	e, err := s.readEndpoint(t.query, "p.id = $1", endpoint)
+	if err != nil {
+		return 0, err
+	}
+	if e.DeletedAt != nil {
+		return 0, tidings.Conflict("The endpoint %q of this delivery was deleted.", e.ID)
+	}
+	again, err := s.enqueueAgain(t, event, endpoint, key)
+	if err == nil {
+		t.wake(tidings.Wake{EndpointKey: endpoint, Due: fromMillis(t.now), Urgent: true})
+	}
+	return again, err
+}
+
+// enqueueAgain puts an event into a lane once more; of is the delivery that is
+// repeated, or 0.
+func (s *Store) enqueueAgain(t *tx, event, endpoint, of int64) (int64, error) {
+	d := tidings.PendingDelivery{Key: t.key(), EndpointKey: endpoint, EventKey: event, EventID: s.ids.public(event),
+		Due: fromMillis(t.now), CreatedAt: fromMillis(t.now), RetryOf: of}
+	err := t.queryRow("SELECT type, issuance_key, body, test FROM event WHERE id = $1", []any{event}, &d.EventType, &d.IssuanceKey, &d.Body, &d.Test)
+	if err != nil {
+		return 0, notFound(err, "event", d.EventID)
+	}
+	return d.Key, t.enqueue(d)
+}
+
+// makeDelivery runs a write that makes, or finds, a delivery, and reads it.
+func (s *Store) makeDelivery(ctx context.Context, org int64, o tidings.Origin, do func(*tx) (int64, error)) (tidings.Delivery, error) {
+	var key int64
+	err := s.w.submit(ctx, classTransition, org, 2, func(t *tx) (err error) {
+		key, err = t.idempotent(org, o.Idempotency, func() (int64, error) { return do(t) })
+		return err
+	})
+	if err != nil {
+		return tidings.Delivery{}, err
+	}
+	return s.Delivery(ctx, org, s.ids.public(key))
+}
+
+// Recover sends again what an endpoint did not get in a period. It starts a
+// recovery, which [Store.Recovering] carries out.
+func (s *Store) Recover(ctx context.Context, org int64, id string, n tidings.NewRecovery) (out tidings.Recovery, err error) {
+	err = s.w.submit(ctx, classTransition, org, 2, func(t *tx) error {
+		e, err := s.readEndpoint(t.query, liveEndpoint, org, id)
+		if err != nil {
+			return notFound(err, "endpoint", id)
+		}
+		until := n.Until
+		if until.IsZero() {
+			until = fromMillis(t.now)
+		}
+		key, err := t.idempotent(org, n.Idempotency, func() (int64, error) {
+			key, err := s.startRecovery(t, e, n.Since, until, "/since")
+			if err != nil {
+				return 0, err
+			}
+			return key, t.audit(org, n.By, "endpoint.recovered", id, "since "+n.Since.UTC().Format(time.RFC3339))
+		})
+		if err != nil {
+			return err
+		}
+		out, err = s.readRecovery(t.query, "r.id = $1", key)
+		return err
+	})
+	return out, err
+}
+
+func (s *Store) startRecovery(t *tx, e tidings.Endpoint, since, until time.Time, at string) (int64, error) {
+	now := fromMillis(t.now)
+	switch {
+	case s.retention > 0 && since.Before(now.Add(-s.retention)):
+		return 0, tidings.Invalid(at, "Events are kept for %v: the oldest time to go back to is %s.", s.retention, now.Add(-s.retention).Format("2006-01-02T15:04:05.000Z"))
+	case !since.Before(until):
+		return 0, tidings.Invalid(at, "The period must begin before it ends, and not in the future.")
+	}
+	key := t.key()
+	_, err := t.exec(`INSERT INTO recovery (id, organisation_id, endpoint_id, since, until, cursor, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		key, e.OrganisationID, e.Key, since.UnixMilli(), until.UnixMilli(), keyAt(since.UnixMilli())-1, t.now)
+	return key, err
+}
+
+// Recovery finds a recovery of an endpoint.
+func (s *Store) Recovery(ctx context.Context, org int64, endpoint, id string) (tidings.Recovery, error) {
+	key, ok := s.ids.key(id)
+	if !ok {
+		return tidings.Recovery{}, tidings.NotFound("recovery", id)
+	}
+	r, err := s.readRecovery(s.reader(ctx), "r.id = $1 AND r.organisation_id = $2 AND p.public_id = $3", key, org, endpoint)
+	return r, notFound(err, "recovery", id)
+}
+
+func (s *Store) readRecovery(query querier, where string, args ...any) (out tidings.Recovery, err error) {
+	err = sql.ErrNoRows
+	failed := query(`SELECT r.id, p.public_id, r.since, r.until, r.examined, r.recovered, r.created_at, r.ended_at
+		FROM recovery r JOIN endpoint p ON p.id = r.endpoint_id WHERE `+where, args, func(r scanner) error {
+		var key, since, until, created int64
+		var ended nullable
+		err = r.Scan(&key, &out.EndpointID, &since, &until, &out.Examined, &out.Recovered, &created, &ended)
+		out.ID, out.Since, out.Until, out.CreatedAt, out.EndedAt = s.ids.public(key), fromMillis(since), fromMillis(until), fromMillis(created), ended.pointer()
+		out.Status = tidings.RecoveryRunning
+		if out.EndedAt != nil {
+			out.Status = tidings.RecoveryCompleted
+		}
+		return err
+	})
+	return out, errors.Join(failed, err)
+}
+
+// recovery is one that is being carried out.
+type recovery struct{ key, organisation, endpoint, until, cursor int64 }
+
+// Recovering carries recoveries on by one step of up to limit events, and tells
+// how many it looked at or ended. Called until it gives 0, it finishes what a
+// crash left.
+func (s *Store) Recovering(ctx context.Context, limit int) (done int, err error) {
+	var r recovery
+	err = s.queryRow(ctx, "SELECT id, organisation_id, endpoint_id, until, cursor FROM recovery WHERE ended_at IS NULL ORDER BY id LIMIT 1", nil,
+		&r.key, &r.organisation, &r.endpoint, &r.until, &r.cursor)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	err = s.w.submit(ctx, classTransition, r.organisation, limit, func(t *tx) (err error) {
+		done, err = s.recoverStep(t, r, limit)
+		return err
+	})
+	return done, err
+}
+
+func (s *Store) recoverStep(t *tx, r recovery, limit int) (done int, err error) {
+	e, err := s.readEndpoint(t.query, "p.id = $1", r.endpoint)
+	if err != nil {
+		return 0, err
+	}
+	events, err := t.eventsFrom(r, limit)
+	if err != nil {
+		return 0, err
+	}
+	recovered := 0
+	for _, x := range events {
+		if e.DeletedAt != nil || x.test || !tidings.Matches(e.FilterTypes, x.typ) {
+			continue
+		}
+		again, err := s.recoverOne(t, x.key, x.issuance, r.endpoint)
+		if err != nil {
+			return 0, err
+		}
+		recovered += again
+	}
+	var ended any
+	if len(events) < limit || e.DeletedAt != nil {
+		ended = t.now
+	} else {
+		r.cursor = events[len(events)-1].key
+	}
+	_, err = t.exec("UPDATE recovery SET cursor = $1, examined = examined + $2, recovered = recovered + $3, ended_at = $4 WHERE id = $5",
+		r.cursor, len(events), recovered, ended, r.key)
+	return len(events) + 1, err
+}
+
+type pastEvent struct {
+	key, issuance int64
+	typ           tidings.EventType
+	test          bool
+}
+
+func (t *tx) eventsFrom(r recovery, limit int) (out []pastEvent, err error) {
+	err = t.query("SELECT id, issuance_key, type, test FROM event WHERE organisation_id = $1 AND position > $2 AND created_at <= $3 ORDER BY position LIMIT $4",
+		[]any{r.organisation, r.cursor, r.until, limit}, func(row scanner) error {
+			var x pastEvent
+			err := row.Scan(&x.key, &x.issuance, &x.typ, &x.test)
+			out = append(out, x)
+			return err
+		})
+	return out, err
+}
+
+// recoverOne sends an event again unless the endpoint has it or is about to get
+// it. A delivery that was never made belongs to the event's own from now on.
+func (s *Store) recoverOne(t *tx, event, issuance, endpoint int64) (int, error) {
+	var one int
+	err := t.queryRow(`SELECT 1 FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND event_id = $3
+		UNION ALL SELECT 1 FROM delivery WHERE event_id = $3 AND endpoint_id = $2 AND status = 'delivered' LIMIT 1`,
+		[]any{issuance, endpoint, event}, &one)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return 0, err
+	}
+	var failed sql.NullInt64
+	if err := t.queryRow("SELECT max(id) FROM delivery WHERE event_id = $1 AND endpoint_id = $2", []any{event, endpoint}, &failed); err != nil {
+		return 0, err
+	}
+	if !failed.Valid {
+		if _, err := t.exec("UPDATE event SET fanout = fanout + 1 WHERE id = $1", event); err != nil {
+			return 0, err
+		}
+	}
+	_, err = s.enqueueAgain(t, event, endpoint, failed.Int64)
+	return 1, err
+}
