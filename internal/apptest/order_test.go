@@ -204,7 +204,7 @@ func newTrial(t *testing.T, dir string, seed uint64) *trial {
 	}
 	w.org = org.Key
 	for n := range 2 {
-		if _, err := w.CreateEndpoint(t.Context(), w.org, tidings.NewEndpoint{URL: fmt.Sprint("https://receiver.example/", n)}); err != nil {
+		if _, err := w.CreateEndpoint(t.Context(), w.org, tidings.NewEndpoint{Settings: tidings.Settings{URL: fmt.Sprint("https://receiver.example/", n)}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"context"
+	"encoding/base64"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -93,6 +95,15 @@ func (e *Engine) readTarget(ctx context.Context, endpoint int64) (*target, error
 	}
 	if t.signer, err = webhook.NewSigner(secrets...); err != nil {
 		return nil, err
+	}
+	if slices.Contains(lane.Signatures, tidings.SignatureV1a) {
+		key, err := webhook.ParseSigningKey("whsk_" + base64.StdEncoding.EncodeToString(lane.SigningKey))
+		if err != nil {
+			return nil, err
+		}
+		if t.signer, err = t.signer.WithKeys(key); err != nil {
+			return nil, err
+		}
 	}
 	if lane.RateLimit > 0 {
 		// A second's worth may go out at once, but never after a restart.
