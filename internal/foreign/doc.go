@@ -4,6 +4,8 @@
 //   - js/wallet.mjs claims credentials with the public OID4VCI library
 //     @openid4vc/openid4vci and verifies them with @sd-jwt/sd-jwt-vc. Both check
 //     every answer against strict schemas.
+//   - js/credo.mjs claims them with Credo's holder, a wallet of its own that judges
+//     credentials by the issuer's certificate authority.
 //   - mission/express.js is the receiver of the mission's document, as it stands
 //     there; js/receiver.mjs only supplies its app.
 //   - js/provider.mjs gives out access tokens with the public library oidc-provider.
