@@ -56,7 +56,7 @@ func TestWhatWasReadBeforeAFailureIsOutOfDate(t *testing.T) {
 		defer s.Close()
 		_, err = s.CreateClient(t.Context(), "default", tidings.Client{ID: "c"})
 		org, orgErr := s.OrganisationBySlug(t.Context(), "default")
-		endpoint, endErr := s.CreateEndpoint(t.Context(), org.Key, tidings.NewEndpoint{URL: "https://receiver.example"})
+		endpoint, endErr := s.CreateEndpoint(t.Context(), org.Key, tidings.NewEndpoint{Settings: tidings.Settings{URL: "https://receiver.example"}})
 		if err := errors.Join(err, orgErr, endErr); err != nil {
 			t.Fatal(err)
 		}
