@@ -202,16 +202,19 @@ func (e *Engine) loop(ctx, work context.Context) {
 // takeAll takes in all that has happened, and starts what may start.
 func (e *Engine) takeAll(work context.Context) {
 	now := e.cfg.Now()
+	// Wakes are taken last and looked at first: a row's own wake is known by the
+	// time that a result is, with which the row was moved.
+	finished, recorded, loads := e.finished.take(nil), e.recorded.take(nil), e.loads.take(nil)
 	for _, w := range e.wakes.take(nil) {
 		e.onWake(w, now)
 	}
-	for _, f := range e.finished.take(nil) {
+	for _, f := range finished {
 		e.onFinished(f, now)
 	}
-	for _, r := range e.recorded.take(nil) {
+	for _, r := range recorded {
 		e.onRecorded(r, now)
 	}
-	for _, l := range e.loads.take(nil) {
+	for _, l := range loads {
 		e.onLoaded(l, now)
 	}
 	for _, key := range e.busy.take(nil) {

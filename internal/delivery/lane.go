@@ -39,14 +39,15 @@ type lane struct {
 	from    tidings.QueuePosition
 	unread  time.Time
 	loading bool
-	lowered time.Time // wakes that came while loading: their smallest due
-	done    []int64   // recorded while loading: what is being read may still show them
-	checked time.Time // when the lane was last read from its start
-	slot    time.Time // the rate limit lets the next attempt start then
-	muted   time.Time // nothing is started before then: a record that failed
-	queued  bool      // stands in the engine's ready list
-	timer   time.Time // the engine looks at the lane then; zero: no timer is set
-	idle    time.Time // since when it has had nothing to do
+	lowered time.Time          // wakes that came while loading: their smallest due
+	done    []int64            // recorded while loading: what is being read may still show them
+	moved   map[int64]struct{} // issuances that failed while loading: their rows are read with an old due time
+	checked time.Time          // when the lane was last read from its start
+	slot    time.Time          // the rate limit lets the next attempt start then
+	muted   time.Time          // nothing is started before then: a record that failed
+	queued  bool               // stands in the engine's ready list
+	timer   time.Time          // the engine looks at the lane then; zero: no timer is set
+	idle    time.Time          // since when it has had nothing to do
 }
 
 // target is where and how a lane sends.
@@ -61,7 +62,7 @@ type target struct {
 var far = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newLane(key int64) *lane {
-	return &lane{key: key, window: firstWindow, held: map[int64]struct{}{}, busy: map[int64]struct{}{}, unread: far, lowered: far}
+	return &lane{key: key, window: firstWindow, held: map[int64]struct{}{}, busy: map[int64]struct{}{}, moved: map[int64]struct{}{}, unread: far, lowered: far}
 }
 
 // wake takes note of new rows. Those at hand go straight into the ring if
@@ -117,7 +118,9 @@ func (l *lane) loaded(rows []tidings.PendingDelivery, limit int, now time.Time) 
 			l.unread = d.Due
 			break
 		}
-		if !l.has(d.Key) {
+		if _, moved := l.moved[d.IssuanceKey]; moved {
+			l.lowered = earlier(l.lowered, d.Due)
+		} else if !l.has(d.Key) {
 			l.ring = append(l.ring, d)
 		}
 		if l.from.Before(d.Position()) {
@@ -155,6 +158,7 @@ func (l *lane) settle() {
 		delete(l.held, key)
 	}
 	l.done = l.done[:0]
+	clear(l.moved)
 	if l.lowered != far {
 		due := l.lowered
 		l.lowered = far
@@ -289,6 +293,9 @@ func (l *lane) recorded(r tidings.AttemptResult) {
 		l.lower(d.Due)
 	}
 	if l.loading {
+		if r.Status != tidings.DeliveryDelivered {
+			l.moved[d.IssuanceKey] = struct{}{}
+		}
 		l.done = append(l.done, d.Key)
 	} else {
 		delete(l.held, d.Key)
