@@ -2,6 +2,7 @@ package apptest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -251,6 +252,10 @@ var binaries struct {
 	byRace map[bool]string
 }
 
+// buildPatience is how long a build may take, with nothing built before, on a
+// machine that others use too.
+const buildPatience = 5 * time.Minute
+
 // Binary builds the product once, with or without the race detector, and gives
 // the path of the binary. [Main] removes it.
 func Binary(t testing.TB, race bool) string {
@@ -268,7 +273,9 @@ func Binary(t testing.TB, race bool) string {
 		binaries.dir, binaries.byRace = dir, map[bool]string{}
 	}
 	path := filepath.Join(binaries.dir, fmt.Sprintf("tidings-race-%t", race))
-	build := exec.Command("go", "build", fmt.Sprintf("-race=%t", race), "-o", path, "tidings/cmd/tidings")
+	ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", fmt.Sprintf("-race=%t", race), "-o", path, "tidings/cmd/tidings")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the binary: %v\n%s", err, bytes.TrimSpace(out))
 	}
