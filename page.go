@@ -10,7 +10,7 @@ type Page struct {
 
 // Limits of [Page.Size].
 const (
-	DefaultPageSize = 20
+	DefaultPageSize = 100
 	MaxPageSize     = 100
 )
 
