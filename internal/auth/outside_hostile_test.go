@@ -29,8 +29,14 @@ func write(body string) http.HandlerFunc {
 	}
 }
 
-func TestOutsideHostileIssuer(t *testing.T) {
-	key := realmKeys()[jose.ES256][0]
+// misconduct is how an issuer answers at a path.
+type misconduct struct {
+	path   string
+	answer http.HandlerFunc
+}
+
+func misconducts(t *testing.T) map[string]misconduct {
+	t.Helper()
 	description := func(name, value string) http.HandlerFunc {
 		m := map[string]string{"issuer": realm, "jwks_uri": realm + "/certs", name: value}
 		text, err := json.Marshal(m)
@@ -50,10 +56,7 @@ func TestOutsideHostileIssuer(t *testing.T) {
 	large := write(`{"issuer":"` + strings.Repeat("a", 300<<10) + `"}`)
 	deep := write(strings.Repeat(`{"keys":[`, 50_000))
 	many := write(`{"keys":[` + strings.Repeat(`{"kty":"EC"},`, 100) + `{}]}`)
-	for name, c := range map[string]struct {
-		path   string
-		answer http.HandlerFunc
-	}{
+	return map[string]misconduct{
 		"another issuer":             {discoveryPath, description("issuer", "https://evil.example")},
 		"a slash more":               {discoveryPath, description("issuer", realm+"/")},
 		"no issuer":                  {discoveryPath, write(`{"jwks_uri":"` + realm + `/certs"}`)},
@@ -83,7 +86,12 @@ func TestOutsideHostileIssuer(t *testing.T) {
 		"a page for a key set":       {keysPath, page},
 		"a forbidden key set":        {keysPath, status(http.StatusForbidden)},
 		"a hanging key set":          {keysPath, hang},
-	} {
+	}
+}
+
+func TestOutsideHostileIssuer(t *testing.T) {
+	key := realmKeys()[jose.ES256][0]
+	for name, c := range misconducts(t) {
 		t.Run(name, func(t *testing.T) {
 			i := newRealm(key)
 			i.routes[c.path] = c.answer

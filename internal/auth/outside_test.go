@@ -270,7 +270,7 @@ func TestOutsideWithoutKeyIDs(t *testing.T) {
 			t.Errorf("after a rotation: %v", err)
 		}
 		_, err := w.Check(t.Context(), signed(t, es[0], nil))
-		refused(t, "withdrawn", "", err) // not cached: another token, ES256 signatures differ
+		refused(t, "withdrawn", "", err)
 	})
 }
 

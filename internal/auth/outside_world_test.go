@@ -213,7 +213,7 @@ func claimsNow(change func(map[string]any)) map[string]any {
 	return c
 }
 
-// token signs a good token, or one with other claims.
+// signed gives a good token, or one with other claims.
 func signed(t *testing.T, key jose.JSONWebKey, change func(map[string]any)) string {
 	t.Helper()
 	return forge(t, jose.SignatureAlgorithm(key.Algorithm), key, "JWT", claimsNow(change))
