@@ -84,6 +84,10 @@ var eventTypeDescriptions = map[EventType]string{
 	VerificationFailed:    "A presentation could not be verified. For a later stage: no such event is made at present.",
 	VerificationExpired:   "The request ran out before anything was presented. For a later stage: no such event is made at present.",
 	VerificationData:      "The data of a presentation can be read. For a later stage: no such event is made at present.",
+
+	EndpointFailing:     "Several attempts at an endpoint have failed in a row. Never sent to that endpoint itself.",
+	EndpointWasDisabled: "An endpoint was disabled: its deliveries are kept, not sent. Never sent to that endpoint itself.",
+	EndpointWasEnabled:  "An endpoint was enabled again: its deliveries are sent. Never sent to that endpoint itself.",
 }
 
 // EventTypes is the catalogue: every name that filterTypes takes.

@@ -133,6 +133,7 @@ func (s *Server) serve(route *Route, w http.ResponseWriter, r *http.Request) {
 	start, id := time.Now(), newRequestID()
 	out := buffers.Get().(*bytes.Buffer)
 	defer release(out)
+	w.Header()["X-Request-Id"] = []string{id} // streams begin before their end is known
 	c := call{w: w, r: r}
 	err := s.work(route, w, r, &c, out)
 	status := route.Status
