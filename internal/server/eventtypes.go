@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 
 	"tidings"
 )
@@ -16,8 +17,11 @@ type EventType struct {
 	Example     tidings.EventBody   `json:"example"`
 }
 
-// exampleIssuance is the id of the mission's document.
-const exampleIssuance = "cmfwfjxdq003js601bmgy9tva"
+// The ids of the mission's document.
+const (
+	exampleIssuance   = "cmfwfjxdq003js601bmgy9tva"
+	exampleEndpointID = "du398r0fqd"
+)
 
 func (s *Server) listEventTypes(context.Context, *call, none) ([]EventType, error) {
 	infos := tidings.EventTypes()
@@ -40,21 +44,37 @@ const schemaDialect = "https://json-schema.org/draft/2020-12/schema"
 // eventSchema describes the body of a webhook. It is open: members may be
 // added, as receivers that verify the signature can trust them.
 func eventSchema(t tidings.EventType) object {
+	payload := object{
+		"type": "object", "required": []string{"openId4VcIssuanceId"},
+		"description": "Refers to the issuance; read the rest with GET " + Prefix + "/credentials/{id}.",
+		"properties": object{
+			"openId4VcIssuanceId": object{"type": "string", "pattern": issuanceIDPattern},
+		},
+	}
+	if slices.Contains(tidings.OperationalEventTypes, t) {
+		payload = object{
+			"type": "object", "required": []string{"endpointId"},
+			"description": "Refers to the endpoint; read the rest with GET " + Prefix + "/endpoints/{id}.",
+			"properties": object{
+				"endpointId": object{"type": "string", "pattern": endpointIDPattern},
+				"reason":     object{"type": "string", "enum": disabledReasonNames, "description": "Why it was disabled."},
+			},
+		}
+	}
 	return object{
 		"type": "object", "required": []string{"eventType", "payload"},
-		"properties": object{
-			"eventType": object{"type": "string", "const": string(t)},
-			"payload": object{
-				"type": "object", "required": []string{"openId4VcIssuanceId"},
-				"description": "Refers to the issuance; read the rest with GET " + Prefix + "/credentials/{id}.",
-				"properties": object{
-					"openId4VcIssuanceId": object{"type": "string", "pattern": issuanceIDPattern},
-				},
-			},
-		},
+		"properties": object{"eventType": object{"type": "string", "const": string(t)}, "payload": payload},
 	}
 }
 
+// exampleEvent gives a body of the type.
 func exampleEvent(t tidings.EventType) tidings.EventBody {
-	return tidings.EventBody{EventType: t, Payload: tidings.EventPayload{OpenID4VCIssuanceID: exampleIssuance}}
+	out := tidings.EventBody{EventType: t, Payload: tidings.EventPayload{OpenID4VCIssuanceID: exampleIssuance}}
+	if slices.Contains(tidings.OperationalEventTypes, t) {
+		out.Payload = tidings.EventPayload{EndpointID: exampleEndpointID}
+	}
+	if t == tidings.EndpointWasDisabled {
+		out.Payload.Reason = tidings.DisabledFailing
+	}
+	return out
 }

@@ -94,7 +94,7 @@ func TestPagingWhileItGrows(t *testing.T) {
 
 func TestPageMembers(t *testing.T) {
 	w := newWorld(t)
-	if a := w.get("/endpoints").want(200); a.text != `{"data":[],"links":{"self":"/me-creds/api/endpoints"},"meta":{"page":{"size":20,"hasNext":false,"hasPrev":false}}}` {
+	if a := w.get("/endpoints").want(200); a.text != `{"data":[],"links":{"self":"/me-creds/api/endpoints"},"meta":{"page":{"size":100,"hasNext":false,"hasPrev":false}}}` {
 		t.Errorf("an empty list is %s", a.text)
 	}
 	for i := range 3 {

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 // to answer.
 type population struct {
 	ids    map[string]string // by the first name of the path
+	sub    string            // what the {sub} of a path names: a recovery
 	bodies map[string]string // by method and pattern
 }
 
@@ -28,25 +30,72 @@ func (w *world) population() population {
 		"endpoints": w.endpoint("a"), "events": w.event("order-1"), "templates": template, "credentials": w.issuance(template),
 	}}
 	p.ids["deliveries"] = ids(w.get("/events/" + p.ids["events"] + "/deliveries").items())[0]
+	recover := `{"since":"2026-02-28T00:00:00Z"}`
+	p.sub = w.post("/endpoints/"+p.ids["endpoints"]+"/recover", recover).want(202).data()["id"].(string)
 	p.bodies = map[string]string{
-		"POST /endpoints":             `{"url":"https://receiver.example/b"}`,
-		"POST /events":                eventBody("order-2"),
-		"POST /templates/credentials": `{"name":"Other","code":"Other","attributes":{"a":{"type":"string"}}}`,
-		"POST /credentials/issuance":  `{"credentialTemplateId":"` + template + `","attributes":{"given_name":"Zainab"}}`,
+		"POST /endpoints":              `{"url":"https://receiver.example/b"}`,
+		"PATCH /endpoints/{id}":        `{"description":"Accounts"}`,
+		"POST /endpoints/{id}/recover": recover,
+		"POST /events":                 eventBody("order-2"),
+		"POST /templates/credentials":  `{"name":"Other","code":"Other","attributes":{"a":{"type":"string"}}}`,
+		"POST /credentials/issuance":   `{"credentialTemplateId":"` + template + `","attributes":{"given_name":"Zainab"}}`,
 	}
 	return p
 }
 
 func (p population) path(r server.Route) string {
-	return path(r, p.ids[strings.Split(r.Pattern, "/")[1]])
+	return strings.NewReplacer("{id}", p.ids[strings.Split(r.Pattern, "/")[1]], "{sub}", p.sub).Replace(r.Pattern)
 }
 
-// conflicts are requests that meet what is there.
-func (p population) conflicts() map[string]string {
-	return map[string]string{
-		"/endpoints":             `{"url":"https://receiver.example/","id":"` + p.ids["endpoints"] + `"}`,
-		"/events":                eventBody(p.ids["credentials"]),
-		"/templates/credentials": `{"name":"Again","code":"Member","attributes":{"a":{"type":"string"}}}`,
+// body gives a good body of the route, empty where it takes none.
+func (p population) body(r server.Route) string {
+	text, ok := p.bodies[r.Method+" "+r.Pattern]
+	if !ok && r.Request != nil {
+		return "{}"
+	}
+	return text
+}
+
+// conflicts makes requests that meet what is there.
+func (y *tally) conflicts(p population) {
+	w := y.w
+	endpoint := p.ids["endpoints"]
+	w.post("/endpoints", `{"url":"https://receiver.example/","id":"`+endpoint+`","signatures":["v1","v1a"]}`, bearer(w.newToken("other"))...).want(201)
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/endpoints", `{"url":"https://receiver.example/","id":"` + endpoint + `"}`},
+		{"PATCH", "/endpoints/" + endpoint, `{"signatures":["v1","v1a"]}`},
+		{"POST", "/events", eventBody(p.ids["credentials"])},
+		{"POST", "/templates/credentials", `{"name":"Again","code":"Member","attributes":{"a":{"type":"string"}}}`},
+	} {
+		if y.request(c.method, c.path, c.body) != 409 {
+			w.t.Errorf("%s %s meets no conflict", c.method, c.path)
+		}
+	}
+	w.request("PATCH", "/endpoints/"+endpoint, `{"status":"disabled"}`).want(200)
+	if y.request("POST", "/endpoints/"+endpoint+"/test", "") != 409 {
+		w.t.Error("a disabled endpoint gets samples")
+	}
+}
+
+// repeats sends each route that takes keys the same key with two bodies.
+func (y *tally) repeats(p population) {
+	for _, route := range y.w.server.Routes() {
+		if !route.Idempotency {
+			continue
+		}
+		path, body := p.path(route), p.body(route)
+		key := []string{"Idempotency-Key", "a-key"}
+		if route.Pattern == "/endpoints" || route.Pattern == "/templates/credentials" {
+			body = strings.NewReplacer("/b", "/keyed", "Other", "Keyed").Replace(body)
+		}
+		first := y.w.request(route.Method, path, body, key...).want(route.Status)
+		if again := y.w.request(route.Method, path, body, key...); again.status != route.Status {
+			y.w.t.Errorf("%s again: %d %s, first %s", again.what, again.status, again.text, first.text)
+		}
+		if route.Request != nil && y.request(route.Method, path, body+" ", key...) != 409 {
+			y.w.t.Errorf("%s: another body with the same key is no conflict", route.Pattern)
+		}
+		y.request(route.Method, path, body, "Idempotency-Key", "no key")
 	}
 }
 
@@ -57,7 +106,7 @@ type tally struct {
 	seen map[string]map[string]bool // by method and pattern
 }
 
-func (y *tally) request(method, path, body string, headers ...string) {
+func (y *tally) request(method, path, body string, headers ...string) (status int) {
 	y.w.t.Helper()
 	a := y.w.request(method, path, body, headers...) // which holds it against the document
 	bare, _, _ := strings.Cut(path, "?")
@@ -72,6 +121,7 @@ func (y *tally) request(method, path, body string, headers ...string) {
 		}
 		y.seen[at][fmt.Sprint(a.status)] = true
 	}
+	return a.status
 }
 
 // faults are statuses that need one; see TestDocumentedFaultsCome.
@@ -88,19 +138,25 @@ func TestEveryDocumentedAnswerComes(t *testing.T) {
 	}
 	good := func(deletes bool) {
 		for _, route := range w.server.Routes() {
-			if (route.Method == http.MethodDelete) == deletes {
-				y.request(route.Method, made.path(route), made.bodies[route.Method+" "+route.Pattern])
+			if (route.Method == http.MethodDelete) == deletes && !route.Stream {
+				y.request(route.Method, made.path(route), made.body(route))
 			}
 		}
 	}
 	good(false)
-	for path, body := range made.conflicts() {
-		y.request(http.MethodPost, path, body)
-	}
+	y.repeats(made)
+	y.conflicts(made)
 	good(true)
+	if _, err := w.store.CancelDeleted(t.Context(), 100); err != nil {
+		t.Fatal(err)
+	}
+	y.request(http.MethodPost, "/deliveries/"+made.ids["deliveries"]+"/retry", "")
 	for _, route := range w.server.Routes() {
 		at := route.Method + " " + route.Pattern
 		for status := range y.s.find("paths", route.Pattern, strings.ToLower(route.Method), "responses") {
+			if status == "200" && route.Stream { // see TestStreamAsDocumented
+				continue
+			}
 			if !y.seen[at][status] && !slices.Contains(faults, status) {
 				t.Errorf("%s: the documented %s never came; there were %v", at, status, y.seen[at])
 			}
@@ -119,10 +175,13 @@ func (y *tally) refused(route server.Route, made population) {
 		}
 	}
 	if strings.Contains(route.Pattern, "{") {
-		y.request(route.Method, path(route, "nothing"), made.bodies[route.Method+" "+route.Pattern])
+		y.request(route.Method, path(route, "nothing"), made.body(route))
 	}
 	if route.List {
 		y.request(route.Method, good+"?page[size]=0", "")
+	}
+	if route.Stream {
+		y.request(route.Method, good, "", "Last-Event-ID", "nothing")
 	}
 	if route.Request != nil {
 		y.request(route.Method, good, "{")
@@ -151,5 +210,35 @@ func TestDocumentedFaultsCome(t *testing.T) {
 		for _, route := range w.server.Routes() {
 			w.request(route.Method, path(route, "abc"), body(route)).want(status)
 		}
+	}
+}
+
+// The stream is as documented: its headers, and each event in it.
+func TestStreamAsDocumented(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, w.http.URL+server.Prefix+"/events/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+w.token)
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	w.event("order-1")
+	scanner, event := bufio.NewScanner(response.Body), ""
+	for scanner.Scan() && event == "" {
+		event, _ = strings.CutPrefix(scanner.Text(), "data: ")
+		if event == scanner.Text() {
+			event = ""
+		}
+	}
+	s := specOf(t, w.server)
+	s.conforms(t, http.MethodGet, "/events/stream", "", answer{t, "stream", response.StatusCode, response.Header, event})
+	if err := s.at(t, specURL+"/closed", "components", "schemas", "Event").Validate(decoded(t, []byte(event))); err != nil {
+		t.Errorf("%q: %v", event, err)
 	}
 }

@@ -26,6 +26,7 @@ const (
 	endpointIDPattern     = `^[a-zA-Z0-9_-]{1,64}$`
 	codePattern           = `^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`
 	claimPattern          = `^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`
+	headerNamePattern     = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$"
 	idPattern             = `^[A-Za-z0-9_.:-]{1,128}$` // what plausibleID takes
 	timePattern           = `^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$`
 )
@@ -34,7 +35,8 @@ const (
 var enums = map[reflect.Type][]string{
 	reflect.TypeFor[tidings.EventType]():        eventTypeNames,
 	reflect.TypeFor[tidings.EndpointStatus]():   names([]tidings.EndpointStatus{tidings.EndpointEnabled, tidings.EndpointDisabled}),
-	reflect.TypeFor[tidings.DisabledReason]():   names([]tidings.DisabledReason{tidings.DisabledManual, tidings.DisabledGone, tidings.DisabledFailing}),
+	reflect.TypeFor[tidings.DisabledReason]():   disabledReasonNames,
+	reflect.TypeFor[tidings.RecoveryStatus]():   names([]tidings.RecoveryStatus{tidings.RecoveryRunning, tidings.RecoveryCompleted}),
 	reflect.TypeFor[tidings.DeliveryStatus]():   deliveryStatusNames,
 	reflect.TypeFor[tidings.DeliveryReason]():   deliveryReasonNames,
 	reflect.TypeFor[tidings.AcceptedBy]():       names([]tidings.AcceptedBy{tidings.AcceptedByWallet, tidings.AcceptedByGrace}),
@@ -43,10 +45,15 @@ var enums = map[reflect.Type][]string{
 }
 
 var (
+	disabledReasonNames = names([]tidings.DisabledReason{tidings.DisabledManual, tidings.DisabledGone, tidings.DisabledFailing})
 	deliveryReasonNames = names([]tidings.DeliveryReason{tidings.ReasonExhausted, tidings.ReasonRetention, tidings.ReasonEndpointDeleted})
 	attributeTypeNames  = names([]tidings.AttributeType{tidings.AttributeString, tidings.AttributeNumber, tidings.AttributeBoolean, tidings.AttributeDate})
 	filterTypeNames     = withAliases(tidings.EventTypes())
-	reservedClaims      = []string{"iss", "iat", "nbf", "exp", "cnf", "vct", "status", "_sd", "_sd_alg"}
+	// fixedHeaders are those that an endpoint cannot set.
+	fixedHeaders = []string{"host", "content-type", "content-length", "content-encoding", "user-agent", "connection", "keep-alive",
+		"proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect",
+		"traceparent", "tracestate", "idempotency-key"}
+	reservedClaims = []string{"iss", "iat", "nbf", "exp", "cnf", "vct", "status", "_sd", "_sd_alg", "aka_vcts"}
 )
 
 func withAliases(infos []tidings.EventTypeInfo) (out []string) {
@@ -77,21 +84,82 @@ const maxOfferSeconds = int64(tidings.MaxOfferLife / time.Second)
 
 // Words that several members share.
 var (
+	wordsURL       = object{"format": "uri", "pattern": "^https://", "maxLength": 2048}
 	wordsID        = words{text: "Opaque; it names the object in paths, filters and cursors."}
 	wordsCreatedAt = words{text: "When it was made."}
 	wordsUpdatedAt = words{text: "When it last changed."}
 	wordsIssuance  = words{text: "The id of the issuance that the event is about.", schema: object{"pattern": issuanceIDPattern}}
-	wordsFilter    = words{text: "The event types that the endpoint receives. None means every openid4vc.issuance.* type.",
+	wordsDescribed = words{text: "For people.", schema: object{"maxLength": 500}}
+	wordsHeaders   = words{text: "Headers that every webhook carries, such as Authorization. Their values are never shown again, and they are dropped when the host of the URL changes. The sender's own headers, and those whose names begin with webhook-, are refused in any case of letters.",
+		schema: object{"maxProperties": tidings.MaxHeaders,
+			"propertyNames":        object{"pattern": headerNamePattern, "not": object{"anyOf": []object{{"enum": fixedHeaders}, {"pattern": "^webhook-"}}}},
+			"additionalProperties": object{"type": "string", "maxLength": 4096, "pattern": `^[^\x00-\x08\x0a-\x1f\x7f]*$`}}}
+	wordsRate = words{text: "How many attempts it gets in a second at most; 0 for no limit.",
+		schema: object{"anyOf": []object{{"const": 0}, {"minimum": 0.01, "maximum": 10_000}}}}
+	wordsSchedule = words{text: "After how many seconds to try again, after the first failure, the second and so on, each up to 20 % shorter or longer. Empty for the installation's own schedule.",
+		schema: object{"maxItems": tidings.MaxRetries, "items": object{"type": "integer", "minimum": 1, "maximum": 604_800}}}
+	wordsSignatures = words{text: "How webhooks are signed: v1 is HMAC-SHA256, v1a is Ed25519 with a key that is published at /.well-known/webhook-keys/{id}.",
+		schema: object{"enum": []any{[]string{tidings.SignatureV1}, []string{tidings.SignatureV1, tidings.SignatureV1a}}}}
+	wordsTime   = object{"format": "date-time", "examples": []string{"2025-01-01T00:00:00.000Z"}}
+	wordsFilter = words{text: "The event types that the endpoint receives. None means every openid4vc.issuance.* type.",
 		schema: object{"items": object{"type": "string", "enum": filterTypeNames}}}
 )
 
 // dictionary is keyed by component and by component.member.
 var dictionary = map[string]words{
 	"NewEndpoint":     {text: "Asks for an endpoint."},
-	"NewEndpoint.url": {text: "Where webhooks are posted to: an https URL on the public internet, without user info and fragment.", required: true, schema: object{"format": "uri", "pattern": "^https://", "maxLength": 2048}},
+	"NewEndpoint.url": {text: "Where webhooks are posted to: an https URL on the public internet, without user info and fragment.", required: true, schema: wordsURL},
 	"NewEndpoint.id":  {text: "An id of your own choice; where it is left out, one is made.", schema: object{"pattern": endpointIDPattern}},
 	"NewEndpoint.filterTypes": {text: wordsFilter.text + " The names openid4vc.presentation.* are older names of openid4vc.verification.*.",
 		schema: object{"maxItems": 64, "items": object{"type": "string", "enum": filterTypeNames}}},
+	"NewEndpoint.description":   wordsDescribed,
+	"NewEndpoint.headers":       wordsHeaders,
+	"NewEndpoint.rateLimit":     wordsRate,
+	"NewEndpoint.maxInFlight":   {text: "How many attempts it gets at the same time; 0, or left out, for 8.", schema: object{"minimum": 0, "maximum": tidings.MaxEndpointInFlight}},
+	"NewEndpoint.retrySchedule": wordsSchedule,
+	"NewEndpoint.signatures":    wordsSignatures,
+
+	"EndpointPatch": {text: "Changes an endpoint: the members that are there take the place of what was.", schema: object{
+		"if":   object{"required": []string{"recoverSince"}},
+		"then": object{"required": []string{"status"}, "properties": object{"status": object{"const": tidings.EndpointEnabled}}}}},
+	"EndpointPatch.url":           {text: "Where webhooks are posted to from now on. What waits goes there, too.", schema: wordsURL},
+	"EndpointPatch.filterTypes":   {text: wordsFilter.text, schema: object{"maxItems": 64, "items": object{"type": "string", "enum": filterTypeNames}}},
+	"EndpointPatch.description":   wordsDescribed,
+	"EndpointPatch.headers":       wordsHeaders,
+	"EndpointPatch.rateLimit":     wordsRate,
+	"EndpointPatch.maxInFlight":   {text: "How many attempts it gets at the same time.", schema: object{"minimum": 1, "maximum": tidings.MaxEndpointInFlight}},
+	"EndpointPatch.retrySchedule": wordsSchedule,
+	"EndpointPatch.signatures":    wordsSignatures,
+	"EndpointPatch.status":        {text: "While it is disabled, its deliveries are kept and stay pending; once it is enabled, they are sent in order."},
+	"EndpointPatch.recoverSince": {text: "With status enabled: what failed or was never made since then is sent again. A time, or the name of the endpoint's own.",
+		schema: object{"anyOf": []object{{"enum": []string{"disabledAt", "firstFailureAt"}}, wordsTime}}},
+
+	"Rotation":                    {text: "Says how a secret is replaced."},
+	"Rotation.gracePeriodSeconds": {text: "For how many seconds the old secret signs along. Left out, it is a day.", schema: object{"minimum": 0, "maximum": int64(maxRotationGrace / time.Second)}},
+	"TestRequest":                 {text: "Asks for a sample event."},
+	"TestRequest.eventType":       {text: "Its type. Left out, it is " + string(tidings.IssuanceCompleted) + ".", schema: object{"enum": names(tidings.IssuanceEventTypes)}},
+
+	"NewRecovery":         {text: "Asks to send again what an endpoint did not get in a period."},
+	"NewRecovery.since":   {text: "The beginning of the period, not before what the installation still keeps.", required: true, schema: wordsTime},
+	"NewRecovery.until":   {text: "The end of the period. Left out, it is now.", schema: wordsTime},
+	"Recovery":            {text: "How far sending again has come."},
+	"Recovery.id":         wordsID,
+	"Recovery.endpointId": {text: "The endpoint."},
+	"Recovery.status":     {text: "Whether it still goes on."},
+	"Recovery.since":      {text: "The beginning of the period."},
+	"Recovery.until":      {text: "The end of the period."},
+	"Recovery.examined":   {text: "How many events were looked at so far.", schema: object{"minimum": 0}},
+	"Recovery.recovered":  {text: "How many deliveries were made so far.", schema: object{"minimum": 0}},
+	"Recovery.createdAt":  wordsCreatedAt,
+	"Recovery.endedAt":    {text: "When it was completed."},
+
+	"AuditEntry":        {text: "One line of the audit log."},
+	"AuditEntry.id":     wordsID,
+	"AuditEntry.at":     {text: "When it was done."},
+	"AuditEntry.by":     {text: "The client that did it, or what else did."},
+	"AuditEntry.action": {text: "What was done, such as endpoint.created or secret.read."},
+	"AuditEntry.object": {text: "The id of what it was done to."},
+	"AuditEntry.detail": {text: "What changed: names of members, never a secret."},
 
 	"CreatedEndpoint":             {text: "An endpoint as it was made."},
 	"CreatedEndpoint.id":          wordsID,
@@ -108,12 +176,20 @@ var dictionary = map[string]words{
 	"Endpoint.disabledReason": {text: "Why it is disabled: by its organisation, because it answered 410, or because every attempt failed for days."},
 	"Endpoint.disabledAt":     {text: "Since when it is disabled."},
 	"Endpoint.firstFailureAt": {text: "There while every attempt since then has failed."},
+	"Endpoint.disablesAt":     {text: "There while every attempt fails: when it will be disabled."},
+	"Endpoint.description":    {text: "For people."},
+	"Endpoint.headers":        {text: "The headers that every webhook carries. Each value is shown as ***.", schema: object{"additionalProperties": object{"const": "***"}}},
+	"Endpoint.rateLimit":      {text: "How many attempts it gets in a second at most. Not there where there is no limit."},
+	"Endpoint.maxInFlight":    {text: "How many attempts it gets at the same time.", schema: object{"minimum": 1, "maximum": tidings.MaxEndpointInFlight}},
+	"Endpoint.retrySchedule":  {text: "After how many seconds it is tried again. Not there where it is the installation's own schedule."},
+	"Endpoint.signatures":     wordsSignatures,
 	"Endpoint.backlog":        {text: "What waits to be delivered to it."},
 	"Endpoint.createdAt":      wordsCreatedAt,
 	"Endpoint.updatedAt":      wordsUpdatedAt,
 
-	"Backlog":       {text: "What waits to be delivered to an endpoint."},
-	"Backlog.count": {text: "How many deliveries are pending.", schema: object{"minimum": 0}},
+	"Backlog":          {text: "What waits to be delivered to an endpoint."},
+	"Backlog.oldestAt": {text: "When the oldest of it was accepted. Not there where nothing waits."},
+	"Backlog.count":    {text: "How many deliveries are pending.", schema: object{"minimum": 0}},
 
 	"EndpointSecret":           {text: "What an endpoint's webhooks are signed with."},
 	"EndpointSecret.secret":    {text: "The secret that signs, as Standard Webhooks writes it: whsec_ and base64.", schema: object{"pattern": secretPattern}},
@@ -127,14 +203,18 @@ var dictionary = map[string]words{
 	"NewEvent.payload":        {text: "What it happened to.", required: true},
 	"NewEvent.idempotencyKey": {text: "For 24 hours, the same key and event again gives the first one. Not together with the header Idempotency-Key.", schema: object{"pattern": idempotencyKeyPattern}},
 
-	"EventPayload":                          {text: "Refers to an issuance."},
-	"EventPayload.openId4VcIssuanceId":      wordsIssuance,
-	"EventPayloadInput.openId4VcIssuanceId": {text: wordsIssuance.text + " One that this server issued is refused.", required: true, schema: wordsIssuance.schema},
+	"NewPayload":                       {text: "Names the issuance."},
+	"NewPayload.openId4VcIssuanceId":   {text: wordsIssuance.text + " One that this server issued is refused.", required: true, schema: wordsIssuance.schema},
+	"EventPayload":                     {text: "Refers to an issuance or, in events named tidings.endpoint.*, to an endpoint."},
+	"EventPayload.openId4VcIssuanceId": wordsIssuance,
+	"EventPayload.endpointId":          {text: "The endpoint that the event is about."},
+	"EventPayload.reason":              {text: "Why it was disabled."},
 
 	"Event":           {text: "An event that was accepted."},
 	"Event.id":        {text: "The event's id, which is also the webhook-id of its webhooks."},
 	"Event.eventType": {text: "What happened."},
 	"Event.payload":   {text: "What it happened to."},
+	"Event.test":      {text: "There, and true, where it is a sample that was sent to one endpoint only."},
 	"Event.createdAt": {text: "When it was accepted."},
 
 	"EventType":             {text: "An event type of the catalogue."},
@@ -153,7 +233,7 @@ var dictionary = map[string]words{
 	"Delivery.eventId":        {text: "The event, and the webhook-id."},
 	"Delivery.endpointId":     {text: "The endpoint."},
 	"Delivery.eventType":      {text: "The type of the event."},
-	"Delivery.issuanceId":     wordsIssuance,
+	"Delivery.issuanceId":     {text: wordsIssuance.text + " Empty where it is about an endpoint.", schema: object{"pattern": `^[A-Za-z0-9._:-]{0,128}$`}},
 	"Delivery.status":         {text: "All but pending are final."},
 	"Delivery.reason":         {text: "Why it ended without having been delivered.", schema: object{"enum": withNull(deliveryReasonNames)}},
 	"Delivery.attemptCount":   {text: "How many attempts were made.", schema: object{"minimum": 0}},

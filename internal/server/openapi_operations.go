@@ -25,6 +25,7 @@ const (
 	tagEndpoints  = "Endpoints"
 	tagEvents     = "Events"
 	tagDeliveries = "Deliveries"
+	tagAudit      = "Audit"
 	tagTemplates  = "Credential templates"
 	tagIssuances  = "Issuances"
 )
@@ -33,6 +34,7 @@ var tags = []object{
 	{"name": tagEndpoints, "description": "Where the organisation receives its webhooks."},
 	{"name": tagEvents, "description": "What happened to issuances, in the order in which it was accepted."},
 	{"name": tagDeliveries, "description": "Each event on its way to each endpoint, with every attempt."},
+	{"name": tagAudit, "description": "Who changed what."},
 	{"name": tagTemplates, "description": "What can be issued."},
 	{"name": tagIssuances, "description": "Offers of credentials and what became of them."},
 }
@@ -43,12 +45,18 @@ var (
 	exampleLater    = Time(time.Time(exampleTime).Add(1204 * time.Millisecond))
 	exampleFilter   = []tidings.EventType{tidings.IssuanceCompleted, tidings.IssuanceFailed}
 	exampleURL      = "https://your-domain.com/webhooks/credentials"
-	exampleEndpoint = Endpoint{ID: "du398r0fqd", URL: exampleURL, FilterTypes: exampleFilter, Status: tidings.EndpointEnabled,
-		Backlog: Backlog{Count: 3}, CreatedAt: exampleTime, UpdatedAt: exampleTime}
+	exampleEndpoint = Endpoint{ID: exampleEndpointID, URL: exampleURL, FilterTypes: exampleFilter, Status: tidings.EndpointEnabled,
+		MaxInFlight: tidings.DefaultMaxInFlight, Signatures: []string{tidings.SignatureV1}, Backlog: Backlog{Count: 3, OldestAt: &exampleTime}, CreatedAt: exampleTime, UpdatedAt: exampleTime}
 	exampleNewEvent = NewEvent{EventType: tidings.IssuanceCompleted, Payload: NewPayload{exampleEvent("").Payload.OpenID4VCIssuanceID}}
 	exampleAccepted = Event{ID: "c01whnacwzh6v40kshgd5znvb", EventType: tidings.IssuanceCompleted, Payload: exampleEvent("").Payload, CreatedAt: exampleTime}
 	exampleDelivery = Delivery{ID: "c01whnd51xxrsx7acfsruxsek", EventID: exampleAccepted.ID, EndpointID: exampleEndpoint.ID, EventType: exampleAccepted.EventType,
 		IssuanceID: exampleIssuance, Status: tidings.DeliveryDelivered, AttemptCount: 1, CreatedAt: exampleTime, EndedAt: &exampleLater}
+	exampleWaiting = Delivery{ID: "c01whnd9p2m4kx7acfsruxb1q", EventID: exampleAccepted.ID, EndpointID: exampleEndpoint.ID, EventType: exampleAccepted.EventType,
+		IssuanceID: exampleIssuance, Status: tidings.DeliveryPending, CreatedAt: exampleTime, NextAttemptAt: &exampleTime}
+	exampleRecovery = Recovery{ID: "c01whnda1k3zzx7acfsruxq0p", EndpointID: exampleEndpointID, Status: tidings.RecoveryCompleted, Since: exampleTime,
+		Until: exampleLater, Examined: 12, Recovered: 3, CreatedAt: exampleLater, EndedAt: &exampleLater}
+	exampleEnabled    = tidings.EndpointEnabled
+	exampleSince      = "disabledAt"
 	exampleStatus     = 200
 	exampleAttempt    = Attempt{Number: 1, StartedAt: exampleTime, DurationMs: 187, StatusCode: &exampleStatus, ResponseExcerpt: "OK"}
 	exampleAttributes = map[string]tidings.Attribute{
@@ -65,6 +73,11 @@ var (
 			Exchange: "openid4vc", Format: tidings.FormatSDJWTVC}}}
 )
 
+const (
+	exampleSecret    = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	exampleSinceTime = "2025-01-01T00:00:00.000Z"
+)
+
 const conflictTemplate = "Another template of the organisation has this code."
 
 // operations is keyed by method and pattern, as the table of routes is.
@@ -73,13 +86,23 @@ var operations = map[string]operation{
 		text:     "From now on it receives the events of its filterTypes. Its signing secret is read at /endpoints/{id}/secret.",
 		request:  NewEndpoint{URL: exampleURL, FilterTypes: exampleFilter},
 		response: CreatedEndpoint{ID: exampleEndpoint.ID, URL: exampleURL, FilterTypes: exampleFilter, CreatedAt: exampleTime, UpdatedAt: exampleTime},
-		conflict: "The id is taken, or the organisation has as many endpoints as it may have."},
+		conflict: "The id is taken, or is in use elsewhere with v1a signatures."},
 	"GET /endpoints":      {id: "listEndpoints", tag: tagEndpoints, text: "The oldest first.", response: exampleEndpoint},
 	"GET /endpoints/{id}": {id: "getEndpoint", tag: tagEndpoints, response: exampleEndpoint},
+	"PATCH /endpoints/{id}": {id: "updateEndpoint", tag: tagEndpoints, text: "What waits goes along to a changed url.",
+		request: EndpointPatch{Status: &exampleEnabled, RecoverSince: &exampleSince}, response: exampleEndpoint,
+		conflict: "The id is in use elsewhere with v1a signatures."},
 	"DELETE /endpoints/{id}": {id: "deleteEndpoint", tag: tagEndpoints,
 		text: "Its history stays readable. The same id registered again is another endpoint with another secret."},
 	"GET /endpoints/{id}/secret": {id: "getEndpointSecret", tag: tagEndpoints,
-		response: EndpointSecret{Secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}},
+		response: EndpointSecret{Secret: exampleSecret}},
+	"POST /endpoints/{id}/secret/rotate": {id: "rotateEndpointSecret", tag: tagEndpoints, text: "At most three secrets are live at the same time.",
+		request: Rotation{&exampleLife}, response: EndpointSecret{Secret: exampleSecret}},
+	"POST /endpoints/{id}/test": {id: "testEndpoint", tag: tagEndpoints, text: "Marked by the header webhook-test.",
+		request: TestRequest{tidings.IssuanceCompleted}, response: exampleWaiting, conflict: "The endpoint is disabled."},
+	"POST /endpoints/{id}/recover": {id: "recoverEndpoint", tag: tagEndpoints, text: "Every delivery of the period that failed or was never made is sent again. The answer comes at once; /endpoints/{id}/recoveries/{sub} tells how far it has come.",
+		request: NewRecovery{Since: exampleSinceTime}, response: exampleRecovery},
+	"GET /endpoints/{id}/recoveries/{sub}": {id: "getRecovery", tag: tagEndpoints, response: exampleRecovery},
 
 	"POST /events": {id: "publishEvents", tag: tagEvents,
 		text:     "For another issuer than this server. It is answered once the events are durable; an array is answered by an array in its order. An idempotency key covers the whole request (header) or one event (member), not both.",
@@ -87,12 +110,18 @@ var operations = map[string]operation{
 		response: exampleAccepted,
 		conflict: "The issuance is one of this server's own, or an idempotency key was used before for something else."},
 	"GET /events":                 {id: "listEvents", tag: tagEvents, text: "The oldest first: following links.next gives every event once, also those that come meanwhile.", response: exampleAccepted},
+	"GET /events/stream":          {id: "streamEvents", tag: tagEvents, text: "Server-sent events: the id of each is the event's, its name the event type, its data the event. Without Last-Event-ID only those to come are sent; with it, all that stand after that event."},
 	"GET /event-types":            {id: "listEventTypes", tag: tagEvents, text: "The names that filterTypes takes.", response: []EventType{{Name: tidings.IssuanceCompleted, Description: "The holder accepted and received every credential.", Schema: eventSchema(tidings.IssuanceCompleted), Example: exampleEvent(tidings.IssuanceCompleted)}}},
 	"GET /events/{id}":            {id: "getEvent", tag: tagEvents, response: exampleAccepted},
 	"GET /events/{id}/deliveries": {id: "listEventDeliveries", tag: tagEvents, text: "The newest first.", response: exampleDelivery},
 
 	"GET /deliveries":      {id: "listDeliveries", tag: tagDeliveries, text: "The newest first.", response: exampleDelivery},
 	"GET /deliveries/{id}": {id: "getDelivery", tag: tagDeliveries, response: DeliveryDetail{exampleDelivery, []Attempt{exampleAttempt}}},
+	"POST /deliveries/{id}/retry": {id: "retryDelivery", tag: tagDeliveries, text: "One that has ended is repeated by a new delivery, whose retryOf names it.", response: exampleWaiting,
+		conflict: "The endpoint was deleted."},
+
+	"GET /audit": {id: "listAudit", tag: tagAudit, text: "The newest first.",
+		response: AuditEntry{ID: "c01whnd51xxrsx7acfsruxsek", At: exampleTime, By: "c_2pTq", Action: "endpoint.created", Object: exampleEndpointID}},
 
 	"POST /templates/credentials": {id: "createTemplate", tag: tagTemplates, text: "Either code or type is required; where both are there, they must be the same.",
 		request:  NewTemplate{Name: exampleTemplate.Name, Code: exampleTemplate.Code, CredentialFormat: "sd-jwt", Attributes: exampleAttributes},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -14,12 +15,14 @@ var problemsType = reflect.TypeFor[Problems]()
 
 var pathParameter = regexp.MustCompile(`\{([^}]+)\}`)
 
+var pathWords = map[string]string{"id": "The id of the object.", "sub": "The id of what belongs to it."}
+
 // pathItem holds what the methods of a path share.
 func pathItem(pattern string) object {
 	var parameters []object
 	for _, found := range pathParameter.FindAllStringSubmatch(pattern, -1) {
 		parameters = append(parameters, object{"name": found[1], "in": "path", "required": true,
-			"description": "The id of the object.", "schema": object{"type": "string", "pattern": idPattern}})
+			"description": pathWords[found[1]], "schema": object{"type": "string", "pattern": idPattern}})
 	}
 	if parameters == nil {
 		return object{}
@@ -48,7 +51,7 @@ func describeRoute(s *schemas, route *Route) object {
 		if op.request != nil {
 			content["example"] = op.request
 		}
-		out["requestBody"] = object{"required": true, "content": object{"application/json": content}}
+		out["requestBody"] = object{"required": !route.OptionalBody, "content": object{"application/json": content}}
 	}
 	return out
 }
@@ -69,6 +72,10 @@ func describeParameters(route *Route) (out []object) {
 			schema = object{"type": "string", "enum": f.Values}
 		}
 		out = append(out, inQuery("filter["+f.Name+"]", "Only what has this "+f.Name+".", schema))
+	}
+	if route.Stream {
+		out = append(out, object{"name": "Last-Event-ID", "in": "header", "description": "The id of the last event that was received.",
+			"schema": object{"type": "string", "pattern": idPattern}})
 	}
 	if route.Idempotency {
 		out = append(out, object{"name": "Idempotency-Key", "in": "header",
@@ -109,7 +116,7 @@ func describeAnswers(s *schemas, route *Route, op operation) object {
 }
 
 func conflictKey(route *Route) string {
-	if route.Idempotency {
+	if route.Idempotency && route.Request != nil {
 		return "Or the Idempotency-Key was used before with another body."
 	}
 	return ""
@@ -117,6 +124,10 @@ func conflictKey(route *Route) string {
 
 func describeSuccess(s *schemas, route *Route, op operation) object {
 	out := object{"description": successText[route.Status], "headers": headers("X-Request-Id")}
+	if route.Stream {
+		out["content"] = object{"text/event-stream": object{"schema": object{"type": "string"}, "example": exampleStream()}}
+		return out
+	}
 	if route.Response == nil {
 		return out
 	}
@@ -136,6 +147,15 @@ func describeSuccess(s *schemas, route *Route, op operation) object {
 	}
 	out["content"] = object{"application/json": content}
 	return out
+}
+
+// exampleStream is an event as it stands in a stream.
+func exampleStream() string {
+	var data bytes.Buffer
+	if err := encode(&data, exampleAccepted); err != nil {
+		panic(err) // of plain strings
+	}
+	return "id: " + exampleAccepted.ID + "\nevent: " + string(exampleAccepted.EventType) + "\ndata: " + data.String() + "\n\n"
 }
 
 var successText = map[int]string{
@@ -160,14 +180,16 @@ func hasBody(route *Route, _ operation) bool { return route.Request != nil }
 
 var refusalTable = []refusalAnswer{
 	{400, "Invalid", sorts[tidings.KindInvalid], "It is malformed or breaks a rule; source says where.", nil,
-		func(route *Route, _ operation) bool { return route.Request != nil || route.List }},
+		func(route *Route, _ operation) bool {
+			return route.Request != nil || route.List || route.Stream || route.Idempotency
+		}},
 	{401, "Unauthorized", sorts[tidings.KindUnauthorized], "The access token is missing, has run out, or its client was revoked.", []string{"WWW-Authenticate"}, always},
 	{403, "Forbidden", sorts[tidings.KindForbidden], "The access token lacks the scope.", []string{"WWW-Authenticate"}, always},
 	{404, "NotFound", sorts[tidings.KindNotFound], "The organisation has nothing with this id.", nil,
 		func(route *Route, _ operation) bool { return strings.Contains(route.Pattern, "{") }},
 	{405, "WrongMethod", wrongMethod, "To any other method of this path; Allow lists those that it takes.", []string{"Allow"}, always},
 	{409, "Conflict", sorts[tidings.KindConflict], "It conflicts with what is there.", nil,
-		func(route *Route, op operation) bool { return op.conflict != "" || route.Idempotency }},
+		func(route *Route, op operation) bool { return op.conflict != "" || conflictKey(route) != "" }},
 	{413, "TooLarge", sorts[tidings.KindTooLarge], "The body is too large.", nil, hasBody},
 	{415, "WrongType", wrongMedia, "The body is not application/json in UTF-8, or it is compressed.", []string{"Accept-Post"}, hasBody},
 	{429, "Limited", sorts[tidings.KindLimited], "A limit of the organisation is reached. Nothing was done.", []string{"Retry-After"}, always},

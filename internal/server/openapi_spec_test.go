@@ -196,7 +196,7 @@ func (s *spec) conforms(t testing.TB, method, path, body string, a answer) {
 		return
 	}
 	s.checkHeaders(t, response, a)
-	if a.status < 300 && s.find("paths", pattern, operation, "requestBody") != nil {
+	if a.status < 300 && strings.TrimSpace(body) != "" && s.find("paths", pattern, operation, "requestBody") != nil {
 		schema := s.at(t, specURL, "paths", pattern, operation, "requestBody", "content", "application/json", "schema")
 		if err := schema.Validate(decoded(t, []byte(body))); err != nil {
 			t.Errorf("%s: it was accepted, but the document refuses it: %v", a.what, err)
@@ -211,15 +211,20 @@ func (s *spec) conforms(t testing.TB, method, path, body string, a answer) {
 		}
 		return
 	}
+	media, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
+	if response["content"].(map[string]any)[media] == nil {
+		t.Errorf("%s: content type %q", a.what, media)
+		return
+	}
+	if media != "application/json" {
+		return
+	}
 	if ref, ok := s.find(at[:4]...)[at[4]].(map[string]any)["$ref"].(string); ok {
 		at = strings.Split(strings.TrimPrefix(ref, "#/"), "/")
 	}
 	schema := s.at(t, specURL+"/closed", append(at, "content", "application/json", "schema")...)
 	if err := schema.Validate(decoded(t, []byte(a.text))); err != nil {
 		t.Errorf("%s: the answer is not as documented: %v\n%s", a.what, err, a.text)
-	}
-	if got := a.header.Get("Content-Type"); got != "application/json" {
-		t.Errorf("%s: content type %q", a.what, got)
 	}
 }
 

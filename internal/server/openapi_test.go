@@ -209,6 +209,12 @@ func TestOpenAPIOfAWholeServer(t *testing.T) {
 	for _, v := range hook["parameters"].([]any) {
 		p := v.(map[string]any)
 		value := got.Header.Get(p["name"].(string))
+		if p["required"] != true {
+			if value != "" {
+				t.Errorf("%s is there: %s", p["name"], value)
+			}
+			continue
+		}
 		if pattern := p["schema"].(map[string]any)["pattern"].(string); !regexp.MustCompile(pattern).MatchString(value) {
 			t.Errorf("%s is %q, not %s", p["name"], value, pattern)
 		}

@@ -35,9 +35,10 @@ func describeWebhook(info tidings.EventTypeInfo) object {
 var webhookHeaders = []object{
 	webhookHeader("webhook-id", "The event's id: the same for every attempt and every endpoint. What duplicates are told by.", idPattern, exampleAccepted.ID),
 	webhookHeader("webhook-timestamp", "When this attempt was made, in seconds since 1970. Refuse what is over five minutes away from now.", `^[0-9]+$`, "1735689600"),
-	webhookHeader("webhook-signature", "Signatures separated by spaces, one of which must match: v1, and the base64 of HMAC-SHA256 over webhook-id, full stop, webhook-timestamp, full stop, body. The key is the base64 behind whsec_ in the endpoint's secret.",
+	webhookHeader("webhook-signature", "Signatures separated by spaces, one of which must match: v1, and the base64 of HMAC-SHA256 over webhook-id, full stop, webhook-timestamp, full stop, body. The key is the base64 behind whsec_ in the endpoint's secret. Endpoints that ask for it get v1a, too: Ed25519, with the key of /.well-known/webhook-keys/{id}.",
 		`^v1,[A-Za-z0-9+/]{43}=( v1a?,[A-Za-z0-9+/]+={0,2})*$`, "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="),
 	webhookHeader("webhook-attempt", "1 for the first attempt, 2 for the second, and so on. It is not signed: decide nothing by it.", `^[1-9][0-9]*$`, "1"),
+	{"name": "webhook-test", "in": "header", "description": "There where it is a sample that the organisation asked for.", "schema": object{"type": "string", "const": "true"}},
 }
 
 func webhookHeader(name, text, pattern, example string) object {

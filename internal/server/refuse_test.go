@@ -16,7 +16,9 @@ import (
 )
 
 // path puts an id into a route's pattern.
-func path(r server.Route, id string) string { return strings.NewReplacer("{id}", id, "{sub}", id).Replace(r.Pattern) }
+func path(r server.Route, id string) string {
+	return strings.NewReplacer("{id}", id, "{sub}", id).Replace(r.Pattern)
+}
 
 // body gives a body that the route accepts as JSON, if it takes one.
 func body(r server.Route) string {
