@@ -130,10 +130,22 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
+// lowDisk is how much of the disk must be free: with less, some write or other
+// fails at any moment, although a small one may still fit into what the
+// database's files have.
+const lowDisk = 256 << 10
+
 // Ready tells whether the store answers reads and takes writes. After a write
 // that failed it tries one: where requests are only sent to servers that are
 // ready, nobody else would.
 func (s *Store) Ready(ctx context.Context) error {
+	free, err := freeBytes(s.dir)
+	if err != nil {
+		return fmt.Errorf("measuring the disk: %w", err)
+	}
+	if free < lowDisk {
+		return fmt.Errorf("the disk is full: %d bytes are free", free)
+	}
 	if s.w.trouble() != nil {
 		if err := s.w.try(ctx); err != nil {
 			return err
