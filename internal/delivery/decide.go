@@ -110,6 +110,9 @@ func (p Policy) Decide(n int, a Answer, h tidings.Health, now time.Time, luck fl
 	d := Decision{Outcome: Classify(a)}
 	if d.Outcome == OutcomeDelivered {
 		d.Status = tidings.DeliveryDelivered
+		if now.Before(h.PausedUntil) { // asked for by another answer: a success in flight does not end it
+			d.Health.PausedUntil = h.PausedUntil
+		}
 		return d
 	}
 	d.Health = p.failed(h, now)
@@ -117,7 +120,9 @@ func (p Policy) Decide(n int, a Answer, h tidings.Health, now time.Time, luck fl
 	if d.Outcome == OutcomeLimited || d.Outcome == OutcomeUnavailable {
 		if pause, asked = parseRetryAfter(a.RetryAfter, now); asked {
 			d.PauseUntil = now.Add(pause)
-			d.Health.PausedUntil = d.PauseUntil
+			if d.PauseUntil.After(h.PausedUntil) {
+				d.Health.PausedUntil = d.PauseUntil
+			}
 		}
 	}
 	switch {

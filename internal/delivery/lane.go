@@ -251,7 +251,7 @@ func (l *lane) ended(d tidings.PendingDelivery, verdict Decision) {
 		if l.probing() {
 			l.lower(time.Time{}) // the endpoint is back: read all that waits
 		}
-		l.health = tidings.Health{}
+		l.health = verdict.Health
 		l.window = min(2*l.window, l.target.MaxInFlight)
 		delete(l.busy, d.IssuanceKey)
 		return
