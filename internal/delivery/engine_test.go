@@ -219,6 +219,23 @@ func TestAFailingLaneProbesWithItsOldestDeliveryOnly(t *testing.T) {
 	})
 }
 
+func TestAnEventForAFailingEndpointIsTriedSoonAlsoWhileTheOldestWaitsForHours(t *testing.T) {
+	inWorld(t, delivery.Config{}, broken, func(t *testing.T, w *world) {
+		w.endpoint("a")
+		w.publish(1, "old")
+		after(4 * time.Hour)
+		if got := len(w.sent()); got != 5 { // the sixth comes five hours after the fifth
+			t.Fatalf("%d attempts, want 5", got)
+		}
+		w.become(fine)
+		w.publish(1, "new")
+		after(6 * time.Minute)
+		if got := len(w.sent()); got != 6 {
+			t.Errorf("%d attempts six minutes after the endpoint came back and an event for it, want 6", got)
+		}
+	})
+}
+
 func TestAHangingEndpointHoldsUpNobodyElse(t *testing.T) {
 	inWorld(t, delivery.Config{MaxInFlight: 64}, func(s sent) delivery.Answer {
 		if strings.Contains(s.url, "hang") {

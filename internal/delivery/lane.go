@@ -74,7 +74,10 @@ func (l *lane) wake(w tidings.Wake) {
 	}
 	l.urgent = l.urgent || w.Urgent
 	if l.probing() && len(w.Deliveries) > 0 && l.unread != far && !l.urgent {
-		return // new rows wait behind the probe, which is set
+		// New rows wait behind the probe, which is set, but not for longer than a
+		// silence: the oldest delivery may be due in hours only.
+		l.lower(later(w.Due, l.health.LastFailureAt.Add(probeSilence)))
+		return
 	}
 	if l.loading || l.probing() || len(w.Deliveries) == 0 {
 		l.lower(w.Due)
@@ -348,6 +351,13 @@ func (l *lane) nextLook(now time.Time) time.Time {
 func (l *lane) quiet() bool {
 	return !l.loading && !l.queued && l.flying == 0 && len(l.held) == 0 &&
 		(l.target != nil && !l.target.Enabled || len(l.ring) == 0 && l.unread == far)
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 func earlier(a, b time.Time) time.Time {
