@@ -44,7 +44,7 @@ var arrows = map[string][]string{
 }
 
 // forTests are packages for tests: they may know all, and nobody may know them.
-var forTests = []string{"internal/apptest", "internal/foreign"}
+var forTests = []string{"internal/apptest", "internal/foreign", "internal/pgtest", "webhook/internal/inboxtest"}
 
 // standardOnly are packages that import nothing but the standard library.
 var standardOnly = []string{root, "webhook", "webhook/sqlinbox"}
