@@ -235,7 +235,7 @@ func (e *Engine) takeAll(work context.Context) {
 // untilNext is how long the engine may sleep.
 func (e *Engine) untilNext() time.Duration {
 	now, at := e.cfg.Now(), e.timers.first()
-	if slow := e.flight.nextSlow(); len(e.ready) > 0 && slow.Before(at) {
+	if slow := e.flight.nextSlow(); len(e.ready) > 0 && e.mayStart() && slow.Before(at) {
 		at = slow
 	}
 	return min(max(at.Sub(now), 0), e.cfg.SweepEvery/sleepPart)
@@ -330,9 +330,14 @@ func cmpZero(t, or time.Time) time.Time {
 	return t
 }
 
+// mayStart tells whether anything may start at all.
+func (e *Engine) mayStart() bool {
+	return !e.draining && !e.troubled && e.unrecorded < maxUnrecorded
+}
+
 // dispatch starts attempts, one lane after the other, one attempt at a turn.
 func (e *Engine) dispatch(work context.Context, now time.Time) {
-	for len(e.ready) > 0 && !e.troubled && e.unrecorded < maxUnrecorded && e.flight.room(now) {
+	for len(e.ready) > 0 && e.mayStart() && e.flight.room(now) {
 		l := e.ready[0]
 		e.ready = e.ready[1:]
 		l.queued = false

@@ -265,6 +265,18 @@ func TestAHangingEndpointHoldsUpNobodyElse(t *testing.T) {
 	})
 }
 
+// All attempts that may run hang and more could start: a stop must sleep until
+// something ends. In a bubble an engine that does not sleep never gets there.
+func TestAStopWithFullFlightSleeps(t *testing.T) {
+	inWorld(t, delivery.Config{MaxInFlight: 1}, hang, func(t *testing.T, w *world) {
+		for i := range 3 {
+			w.endpoint(fmt.Sprint("hang", i))
+		}
+		w.publish(1, "i")
+		after(500 * time.Millisecond)
+	})
+}
+
 func TestRetryAfterPausesTheWholeLane(t *testing.T) {
 	var answered atomic.Bool
 	inWorld(t, delivery.Config{}, func(s sent) delivery.Answer {

@@ -52,59 +52,66 @@ func (f *flight) nextSlow() time.Time {
 	return f.fresh.Front().Value.(*attempt).started.Add(slowAfter)
 }
 
-// timers has each lane looked at when its time comes. An entry that a lane has
-// replaced is skipped.
+// timers has each lane looked at when its time comes. A lane has one at most, so
+// that they take no more memory than the lanes.
 type timers struct{ heap timerHeap }
 
-type timer struct {
-	at   time.Time
-	lane *lane
-}
-
 func (t *timers) set(l *lane, at time.Time) {
-	if l.timer.Equal(at) {
-		return
+	switch {
+	case l.timer.IsZero():
+		l.timer = at
+		heap.Push(&t.heap, l)
+	case at.Before(l.timer): // else it is looked at sooner, and set again then
+		l.timer = at
+		heap.Fix(&t.heap, l.place)
 	}
-	if !l.timer.IsZero() && l.timer.Before(at) {
-		return // it will be looked at sooner, and set again then
-	}
-	l.timer = at
-	heap.Push(&t.heap, timer{at, l})
 }
 
-func (t *timers) drop(l *lane) { l.timer = time.Time{} }
+func (t *timers) drop(l *lane) {
+	if !l.timer.IsZero() {
+		heap.Remove(&t.heap, l.place)
+		l.timer = time.Time{}
+	}
+}
 
 // first is when the earliest timer ends; far if there is none.
 func (t *timers) first() time.Time {
-	for len(t.heap) > 0 {
-		if top := t.heap[0]; top.lane.timer.Equal(top.at) {
-			return top.at
-		}
-		heap.Pop(&t.heap)
+	if len(t.heap) == 0 {
+		return far
 	}
-	return far
+	return t.heap[0].timer
 }
 
 // due gives the lanes whose time has come.
 func (t *timers) due(now time.Time) (out []*lane) {
-	for !t.first().After(now) {
-		top := heap.Pop(&t.heap).(timer)
-		top.lane.timer = time.Time{}
-		out = append(out, top.lane)
+	for len(t.heap) > 0 && !t.heap[0].timer.After(now) {
+		l := t.heap[0]
+		t.drop(l)
+		out = append(out, l)
 	}
 	return out
 }
 
-type timerHeap []timer
+// timerHeap orders lanes by their timers.
+type timerHeap []*lane
 
 func (h timerHeap) Len() int           { return len(h) }
-func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h timerHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *timerHeap) Push(x any)        { *h = append(*h, x.(timer)) }
+func (h timerHeap) Less(i, j int) bool { return h[i].timer.Before(h[j].timer) }
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+func (h *timerHeap) Push(x any) {
+	l := x.(*lane)
+	l.place = len(*h)
+	*h = append(*h, l)
+}
+
 func (h *timerHeap) Pop() any {
 	old := *h
 	last := old[len(old)-1]
-	old[len(old)-1] = timer{}
+	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return last
 }

@@ -47,6 +47,7 @@ type lane struct {
 	muted   time.Time          // nothing is started before then: a record that failed
 	queued  bool               // stands in the engine's ready list
 	timer   time.Time          // the engine looks at the lane then; zero: no timer is set
+	place   int                // of the timer among all of them
 	idle    time.Time          // since when it has had nothing to do
 }
 
