@@ -27,6 +27,7 @@ build: ## Build one static binary, bin/tidings
 
 test: ## Run all tests with the race detector; installs what they need (PACKAGES=./...)
 	@scripts/need-cc.sh
+	@scripts/install-postgresql.sh
 	@if [ -x internal/foreign/install.sh ]; then internal/foreign/install.sh; fi
 	@$(GO) build -o bin/testrun ./scripts/testrun
 	@CGO_ENABLED=1 bin/testrun -timeout 13m -skips $(SKIPS) -summary bin/test-summary.txt -- -race -count=1 -timeout 10m $(PACKAGES)
