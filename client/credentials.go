@@ -1,0 +1,126 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"tidings"
+)
+
+// NewTemplate asks for a credential template.
+type NewTemplate struct {
+	Name             string                       `json:"name"`
+	Code             string                       `json:"code,omitempty"` // the short name of the credential's type
+	Type             string                       `json:"type,omitempty"` // the older name of Code
+	Description      string                       `json:"description,omitempty"`
+	CredentialFormat string                       `json:"credentialFormat,omitempty"` // "sd-jwt", also where it is empty
+	Attributes       map[string]tidings.Attribute `json:"attributes"`
+}
+
+// Template is a credential template.
+type Template struct {
+	ID          string                       `json:"id"`
+	Name        string                       `json:"name"`
+	Description string                       `json:"description"`
+	Type        string                       `json:"type"` // the full type (vct) of its credentials
+	Code        string                       `json:"code"`
+	Format      string                       `json:"format"`
+	Attributes  map[string]tidings.Attribute `json:"attributes"`
+	CreatedAt   time.Time                    `json:"createdAt"`
+	UpdatedAt   time.Time                    `json:"updatedAt"`
+	ArchivedAt  *time.Time                   `json:"archivedAt"`
+}
+
+func (t Template) cursor() string { return t.ID }
+
+// TemplateQuery says which templates to list.
+type TemplateQuery struct {
+	ID       string `query:"filter[id]"`
+	Type     string `query:"filter[type]"` // the code, or the full type
+	Format   string `query:"filter[format]"`
+	Archived *bool  `query:"filter[archived]"` // nil means either
+	Search   string `query:"search[name]"`     // a part of the name
+	Page
+}
+
+// NewIssuance asks to offer a credential.
+type NewIssuance struct {
+	CredentialTemplateID string         `json:"credentialTemplateId"`
+	Attributes           map[string]any `json:"attributes,omitempty"` // strings, numbers and booleans
+	// ExpiresIn is for how many seconds the offer can be accepted; 0 leaves it
+	// to the server.
+	ExpiresIn int64 `json:"expiresIn,omitempty"`
+}
+
+// Issuance is an offer and what became of it. It never holds what is
+// certified.
+type Issuance struct {
+	ID          string             `json:"id"`     // what webhooks call openId4VcIssuanceId
+	Status      string             `json:"status"` // offered, partiallyIssued, completed, failed or expired
+	Error       *IssuanceError     `json:"error"`  // why it failed
+	Credentials []Credential       `json:"credentials"`
+	AcceptedBy  tidings.AcceptedBy `json:"acceptedBy"`
+	RetrievedAt *time.Time         `json:"retrievedAt"` // when a wallet first fetched the offer
+	CreatedAt   time.Time          `json:"createdAt"`
+	UpdatedAt   time.Time          `json:"updatedAt"`
+	ExpiresAt   time.Time          `json:"expiresAt"`  // when the offer runs out
+	OfferURI    string             `json:"offerUri"`   // hands the offer to a wallet; whoever has it can accept
+	OfferQRURI  string             `json:"offerQrUri"` // shows it as a QR code
+}
+
+func (i Issuance) cursor() string { return i.ID }
+
+// IssuanceError says why an issuance failed.
+type IssuanceError struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// Credential is one credential of an issuance.
+type Credential struct {
+	ID                   string                   `json:"id"`
+	Status               tidings.CredentialStatus `json:"status"`
+	CredentialTemplateID string                   `json:"credentialTemplateId"`
+	Exchange             string                   `json:"exchange"`
+	Format               string                   `json:"format"`
+	Revocable            bool                     `json:"revocable"`
+}
+
+// IssuanceQuery says which issuances to list.
+type IssuanceQuery struct {
+	ID                   string `query:"filter[id]"`
+	Status               string `query:"filter[status]"`
+	CredentialTemplateID string `query:"filter[credentialTemplateId]"`
+	Page
+}
+
+// CreateTemplate makes a credential template.
+func (c *Client) CreateTemplate(ctx context.Context, t NewTemplate, options ...Option) (Template, error) {
+	return one[Template](ctx, c, creating("/templates/credentials", t), options...)
+}
+
+// Templates lists the credential templates, the oldest first.
+func (c *Client) Templates(ctx context.Context, q TemplateQuery) iter.Seq2[Template, error] {
+	return list[Template](ctx, c, "/templates/credentials", q)
+}
+
+// Template reads a credential template.
+func (c *Client) Template(ctx context.Context, id string) (Template, error) {
+	return one[Template](ctx, c, reading("templates", "credentials", id))
+}
+
+// CreateIssuance offers a credential to a holder: hand its OfferURI over.
+func (c *Client) CreateIssuance(ctx context.Context, i NewIssuance, options ...Option) (Issuance, error) {
+	return one[Issuance](ctx, c, creating("/credentials/issuance", i), options...)
+}
+
+// Issuances lists the issuances, the newest first.
+func (c *Client) Issuances(ctx context.Context, q IssuanceQuery) iter.Seq2[Issuance, error] {
+	return list[Issuance](ctx, c, "/credentials", q)
+}
+
+// Issuance reads an issuance.
+func (c *Client) Issuance(ctx context.Context, id string) (Issuance, error) {
+	return one[Issuance](ctx, c, reading("credentials", id))
+}

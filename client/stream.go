@@ -1,0 +1,117 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// silence is for how long a stream may say nothing: the server shows
+	// every 15 seconds that it is there.
+	silence = time.Minute
+	// maxLine bounds a line of a stream.
+	maxLine = 1 << 20
+)
+
+// errEnough comes where the caller wants no more.
+var errEnough = errors.New("enough")
+
+// FollowEvents gives the events as they are accepted, from the one after the
+// event after on, or only those to come where that is empty. It goes on until
+// ctx ends or the loop is left: once it was connected, it connects again
+// whenever that breaks, and misses nothing that follows an event it has given.
+// An error of the first connection, or a refusal, ends it.
+func (c *Client) FollowEvents(ctx context.Context, after string) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		last, failures := after, 0
+		for connected := false; ; {
+			began := false
+			err := c.follow(ctx, last, func() { began, connected = true, true }, func(e Event) bool {
+				last = e.ID
+				return yield(e, nil)
+			})
+			if err == errEnough {
+				return
+			}
+			if began {
+				failures = 0
+			}
+			failures = min(failures+1, maxTries)
+			wait, again := followAgain(err, connected, failures)
+			if ctx.Err() == nil && again && pause(ctx, wait) == nil {
+				continue
+			}
+			if err == nil || ctx.Err() != nil {
+				err = ctx.Err()
+			}
+			yield(Event{}, err)
+			return
+		}
+	}
+}
+
+// followAgain decides whether to connect again, and after how long.
+func followAgain(err error, connected bool, failures int) (time.Duration, bool) {
+	no, refused := errors.AsType[*Error](err)
+	if !connected || refused && no.Status != http.StatusServiceUnavailable && no.Status != http.StatusTooManyRequests && no.Status < 502 {
+		return 0, false
+	}
+	wait := 250 * time.Millisecond << failures
+	if refused {
+		wait = max(wait, no.RetryAfter)
+	}
+	return min(wait, maxWait), true
+}
+
+// follow reads one connection to its end.
+func (c *Client) follow(ctx context.Context, after string, connected func(), give func(Event) bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	alive := time.AfterFunc(silence, cancel)
+	defer alive.Stop()
+	endless := *c.http
+	endless.Timeout = 0
+	return c.authorized(ctx, func(token string) error {
+		r := request{method: http.MethodGet, path: "/events/stream", after: after}
+		answer, err := c.open(ctx, &endless, r, nil, token)
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		connected()
+		return readStream(answer.Body, func() { alive.Reset(silence) }, give)
+	})
+}
+
+// readStream reads server-sent events (HTML Living Standard, section 9.2.6)
+// as far as the server uses them: one line of data each.
+func readStream(r io.Reader, alive func(), give func(Event) bool) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		alive()
+		data, ok := strings.CutPrefix(lines.Text(), "data:")
+		if !ok {
+			continue
+		}
+		var e Event
+		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			return fmt.Errorf("reading the stream of events: %w", err)
+		}
+		if !give(e) {
+			return errEnough
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("reading the stream of events: %w", err)
+	}
+	return nil
+}
