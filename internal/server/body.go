@@ -109,6 +109,9 @@ func decode(body []byte, in any) error {
 
 // bodyError puts the JSON package's error in our words.
 func bodyError(body []byte, err error) error {
+	if e, ok := errors.AsType[*tidings.Error](err); ok { // a type's own rule
+		return e
+	}
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		if e.Err == jsontext.ErrDuplicateName {
 			return tidings.Invalid(string(e.JSONPointer), "The member %q is there more than once.", short(e.JSONPointer.LastToken()))

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"tidings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // NewEndpoint asks for an endpoint.
@@ -32,6 +35,53 @@ type EndpointPatch struct {
 	Signatures    *[]string               `json:"signatures,omitempty"`
 	Status        *tidings.EndpointStatus `json:"status,omitempty"`
 	RecoverSince  *string                 `json:"recoverSince,omitempty"` // a time, "disabledAt" or "firstFailureAt"
+}
+
+// UnmarshalJSONFrom reads a patch. As in a JSON merge patch (RFC 7396), null
+// takes a setting back to its default; what has none cannot be null.
+func (p *EndpointPatch) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	type plain EndpointPatch
+	body, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	body = body.Clone()
+	if err := json.Unmarshal(body, (*plain)(p), dec.Options()); err != nil {
+		return err
+	}
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(body, &members); err != nil {
+		return err
+	}
+	for name, value := range members {
+		if value.Kind() == jsontext.KindNull && !p.reset(name) {
+			return tidings.Invalid("/"+name, "%s cannot be null.", name)
+		}
+	}
+	return nil
+}
+
+// reset takes a setting back to its default, if it has one.
+func (p *EndpointPatch) reset(name string) bool {
+	switch name {
+	case "filterTypes":
+		p.FilterTypes = &[]tidings.EventType{}
+	case "description":
+		p.Description = new("")
+	case "headers":
+		p.Headers = &map[string]string{}
+	case "rateLimit":
+		p.RateLimit = new(0.0)
+	case "maxInFlight":
+		p.MaxInFlight = new(tidings.DefaultMaxInFlight)
+	case "retrySchedule":
+		p.RetrySchedule = &[]int64{}
+	case "signatures":
+		p.Signatures = &[]string{tidings.SignatureV1}
+	default:
+		return false
+	}
+	return true
 }
 
 // CreatedEndpoint is the answer to a new endpoint: these members and no

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"tidings"
@@ -145,9 +146,20 @@ func (s *Store) startRecovery(t *tx, e tidings.Endpoint, since, until time.Time,
 	case !since.Before(until):
 		return 0, tidings.Invalid(at, "The period must begin before it ends, and not in the future.")
 	}
+	cursor := keyAt(since.UnixMilli()) - 1
+	// What failed in the period may have been accepted before it.
+	var failed sql.NullInt64
+	err := t.queryRow("SELECT min(event_id) FROM delivery WHERE endpoint_id = $1 AND status <> 'delivered' AND status = 'failed' AND ended_at BETWEEN $2 AND $3",
+		[]any{e.Key, since.UnixMilli(), until.UnixMilli()}, &failed)
+	if err != nil {
+		return 0, err
+	}
+	if failed.Valid {
+		cursor = min(cursor, failed.Int64-1)
+	}
 	key := t.key()
-	_, err := t.exec(`INSERT INTO recovery (id, organisation_id, endpoint_id, since, until, cursor, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		key, e.OrganisationID, e.Key, since.UnixMilli(), until.UnixMilli(), keyAt(since.UnixMilli())-1, t.now)
+	_, err = t.exec(`INSERT INTO recovery (id, organisation_id, endpoint_id, since, until, cursor, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		key, e.OrganisationID, e.Key, since.UnixMilli(), until.UnixMilli(), cursor, t.now)
 	return key, err
 }
 
@@ -179,15 +191,15 @@ func (s *Store) readRecovery(query querier, where string, args ...any) (out tidi
 }
 
 // recovery is one that is being carried out.
-type recovery struct{ key, organisation, endpoint, until, cursor int64 }
+type recovery struct{ key, organisation, endpoint, since, until, cursor int64 }
 
 // Recovering carries recoveries on by one step of up to limit events, and tells
 // how many it looked at or ended. Called until it gives 0, it finishes what a
 // crash left.
 func (s *Store) Recovering(ctx context.Context, limit int) (done int, err error) {
 	var r recovery
-	err = s.queryRow(ctx, "SELECT id, organisation_id, endpoint_id, until, cursor FROM recovery WHERE ended_at IS NULL ORDER BY id LIMIT 1", nil,
-		&r.key, &r.organisation, &r.endpoint, &r.until, &r.cursor)
+	err = s.queryRow(ctx, "SELECT id, organisation_id, endpoint_id, since, until, cursor FROM recovery WHERE ended_at IS NULL ORDER BY id LIMIT 1", nil,
+		&r.key, &r.organisation, &r.endpoint, &r.since, &r.until, &r.cursor)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}
@@ -212,10 +224,10 @@ func (s *Store) recoverStep(t *tx, r recovery, limit int) (done int, err error) 
 	}
 	recovered := 0
 	for _, x := range events {
-		if e.DeletedAt != nil || x.test || !tidings.Matches(e.FilterTypes, x.typ) {
+		if e.DeletedAt != nil || x.test || !tidings.Matches(e.FilterTypes, x.typ) || x.about(e) {
 			continue
 		}
-		again, err := s.recoverOne(t, x.key, x.issuance, r.endpoint)
+		again, err := s.recoverOne(t, x, r)
 		if err != nil {
 			return 0, err
 		}
@@ -233,16 +245,21 @@ func (s *Store) recoverStep(t *tx, r recovery, limit int) (done int, err error) 
 }
 
 type pastEvent struct {
-	key, issuance int64
-	typ           tidings.EventType
-	test          bool
+	key, issuance, created int64
+	typ                    tidings.EventType
+	test                   bool
+}
+
+// about tells whether it is an operational event about an endpoint.
+func (x pastEvent) about(e tidings.Endpoint) bool {
+	return x.issuance == issuanceKey(subjectOfEndpoint+e.ID) && slices.Contains(tidings.OperationalEventTypes, x.typ)
 }
 
 func (t *tx) eventsFrom(r recovery, limit int) (out []pastEvent, err error) {
-	err = t.query("SELECT id, issuance_key, type, test FROM event WHERE organisation_id = $1 AND position > $2 AND created_at <= $3 ORDER BY position LIMIT $4",
+	err = t.query("SELECT id, issuance_key, created_at, type, test FROM event WHERE organisation_id = $1 AND position > $2 AND created_at <= $3 ORDER BY position LIMIT $4",
 		[]any{r.organisation, r.cursor, r.until, limit}, func(row scanner) error {
 			var x pastEvent
-			err := row.Scan(&x.key, &x.issuance, &x.typ, &x.test)
+			err := row.Scan(&x.key, &x.issuance, &x.created, &x.typ, &x.test)
 			out = append(out, x)
 			return err
 		})
@@ -251,23 +268,26 @@ func (t *tx) eventsFrom(r recovery, limit int) (out []pastEvent, err error) {
 
 // recoverOne sends an event again unless the endpoint has it or is about to get
 // it. A delivery that was never made belongs to the event's own from now on.
-func (s *Store) recoverOne(t *tx, event, issuance, endpoint int64) (int, error) {
+func (s *Store) recoverOne(t *tx, x pastEvent, r recovery) (int, error) {
 	var one int
 	err := t.queryRow(`SELECT 1 FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND event_id = $3
 		UNION ALL SELECT 1 FROM delivery WHERE event_id = $3 AND endpoint_id = $2 AND status = 'delivered' LIMIT 1`,
-		[]any{issuance, endpoint, event}, &one)
+		[]any{x.issuance, r.endpoint, x.key}, &one)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return 0, err
 	}
-	var failed sql.NullInt64
-	if err := t.queryRow("SELECT max(id) FROM delivery WHERE event_id = $1 AND endpoint_id = $2", []any{event, endpoint}, &failed); err != nil {
+	var failed, ended sql.NullInt64
+	if err := t.queryRow("SELECT max(id), max(ended_at) FROM delivery WHERE event_id = $1 AND endpoint_id = $2", []any{x.key, r.endpoint}, &failed, &ended); err != nil {
 		return 0, err
 	}
+	if x.created < r.since && ended.Int64 < r.since {
+		return 0, nil // neither accepted nor failed in the period
+	}
 	if !failed.Valid {
-		if _, err := t.exec("UPDATE event SET fanout = fanout + 1 WHERE id = $1", event); err != nil {
+		if _, err := t.exec("UPDATE event SET fanout = fanout + 1 WHERE id = $1", x.key); err != nil {
 			return 0, err
 		}
 	}
-	_, err = s.enqueueAgain(t, event, endpoint, failed.Int64)
+	_, err = s.enqueueAgain(t, x.key, r.endpoint, failed.Int64)
 	return 1, err
 }

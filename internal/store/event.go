@@ -174,11 +174,15 @@ func (s *Store) accept(t *tx, org int64, typ tidings.EventType, payload tidings.
 	return e, err
 }
 
+// subjectOfEndpoint stands before the endpoint's id where an operational event
+// has no issuance to be ordered by.
+const subjectOfEndpoint = "endpoint:"
+
 // write writes an event and its deliveries. It gives the deliveries' keys.
 func (s *Store) write(t *tx, org int64, e *tidings.Event, to []int64) (deliveries []int64, err error) {
 	key := t.key()
 	e.ID, e.CreatedAt = s.ids.public(key), fromMillis(t.now)
-	subject := cmp.Or(e.IssuanceID, "endpoint:"+e.Payload.EndpointID)
+	subject := cmp.Or(e.IssuanceID, subjectOfEndpoint+e.Payload.EndpointID)
 	d := tidings.PendingDelivery{EventKey: key, IssuanceKey: issuanceKey(subject), EventID: e.ID, EventType: e.Type, Body: e.Body(),
 		Due: e.CreatedAt, CreatedAt: e.CreatedAt, Test: e.Test}
 	for _, endpoint := range to {
