@@ -181,6 +181,9 @@ func (y *tally) refused(route server.Route, made population) {
 		y.request(route.Method, good+"?page[size]=0", "")
 	}
 	if route.Stream {
+		if y.request(http.MethodHead, good, "") != 405 {
+			w.t.Error("HEAD of a stream would not end")
+		}
 		y.request(route.Method, good, "", "Last-Event-ID", "nothing")
 	}
 	if route.Request != nil {

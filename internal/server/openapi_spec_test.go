@@ -166,7 +166,7 @@ func (s *spec) operation(method, path string) (pattern, operation string) {
 	pattern = s.path(path)
 	item := s.find("paths", pattern)
 	operation = strings.ToLower(method)
-	if method == http.MethodHead && item["get"] != nil {
+	if method == http.MethodHead {
 		return pattern, "get"
 	}
 	if _, ok := item[operation]; ok {

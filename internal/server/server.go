@@ -234,8 +234,8 @@ type methods map[string]*Route
 // byMethod picks the route. The mux could, but it refuses a table in which a
 // pattern without a method, for the 405, overlaps with another's {id}.
 func (s *Server) byMethod(pattern string, m methods) http.HandlerFunc {
-	if m[http.MethodGet] != nil {
-		m[http.MethodHead] = m[http.MethodGet] // net/http leaves out the body
+	if get := m[http.MethodGet]; get != nil && !get.Stream { // that would not end
+		m[http.MethodHead] = get // net/http leaves out the body
 	}
 	wrong := s.refuse(pattern, methodNotAllowed(strings.Join(slices.Sorted(maps.Keys(m)), ", ")))
 	return func(w http.ResponseWriter, r *http.Request) {
