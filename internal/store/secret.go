@@ -77,11 +77,18 @@ func (s *Store) RotateSecret(ctx context.Context, org int64, id string, grace ti
 		if err != nil {
 			return notFound(err, "endpoint", id)
 		}
-		before, err := t.idempotent(org, o.Idempotency, func() (int64, error) { return key, s.rotate(t, org, id, key, fresh, grace, o.By) })
-		if err != nil {
+		made, again, err := t.idempotentAll(org, o.Idempotency, func() ([]int64, error) { return []int64{key}, s.rotate(t, org, id, key, fresh, grace, o.By) })
+		switch {
+		case err != nil:
 			return err
+		case made[0] != key:
+			return tidings.Conflict("This idempotency key was used before, for an endpoint of this id that was deleted since.")
+		case again:
+			if err := t.audit(org, o.By, "secret.read", id, ""); err != nil {
+				return err
+			}
 		}
-		out, err = readSecrets(t.query, before, t.now)
+		out, err = readSecrets(t.query, key, t.now)
 		return err
 	})
 	return out, err
