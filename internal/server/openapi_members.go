@@ -84,7 +84,7 @@ const maxOfferSeconds = int64(tidings.MaxOfferLife / time.Second)
 
 // Words that several members share.
 var (
-	wordsURL       = object{"format": "uri", "pattern": "^https://", "maxLength": 2048}
+	wordsURL       = object{"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]://", "maxLength": 2048}
 	wordsID        = words{text: "Opaque; it names the object in paths, filters and cursors."}
 	wordsCreatedAt = words{text: "When it was made."}
 	wordsUpdatedAt = words{text: "When it last changed."}
@@ -120,8 +120,7 @@ var dictionary = map[string]words{
 	"NewEndpoint.signatures":    wordsSignatures,
 
 	"EndpointPatch": {text: "Changes an endpoint: the members that are there take the place of what was.", schema: object{
-		"if":   object{"required": []string{"recoverSince"}},
-		"then": object{"required": []string{"status"}, "properties": object{"status": object{"const": tidings.EndpointEnabled}}}}},
+		"dependentRequired": object{"recoverSince": []string{"status"}}}},
 	"EndpointPatch.url":           {text: "Where webhooks are posted to from now on. What waits goes there, too.", schema: wordsURL},
 	"EndpointPatch.filterTypes":   {text: wordsFilter.text, schema: object{"maxItems": 64, "items": object{"type": "string", "enum": filterTypeNames}}},
 	"EndpointPatch.description":   wordsDescribed,
