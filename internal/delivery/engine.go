@@ -81,7 +81,7 @@ func (c Config) withDefaults() Config {
 
 const (
 	loaders       = 4                      // lanes read at the same time
-	maxUnrecorded = 4096                   // results that wait to be recorded; at that, nothing starts
+	maxUnrecorded = 2000                   // results that wait to be recorded; at that, nothing starts
 	dormantFactor = 3                      // lanes with nothing due are swept so many times less often
 	sleepPart     = 5                      // the longest sleep is this part of a sweep: a clock that is moved is noticed
 	mutedAfter    = 15 * time.Second       // how long a lane rests whose result could not be recorded
