@@ -153,23 +153,26 @@ var busy = []string{"Retry-After", "7"}
 
 const busyText = `{"errors":[{"status":"503","code":"UNAVAILABLE","detail":"Busy."}]}`
 
+// Calls of each sort.
+
+func read(ctx context.Context, c *client.Client) error   { _, err := c.Event(ctx, "e1"); return err }
+func remove(ctx context.Context, c *client.Client) error { return c.DeleteEndpoint(ctx, "a") }
+func change(ctx context.Context, c *client.Client) error {
+	_, err := c.UpdateEndpoint(ctx, "a", client.EndpointPatch{})
+	return err
+}
+func create(ctx context.Context, c *client.Client) error {
+	_, err := c.CreateIssuance(ctx, client.NewIssuance{CredentialTemplateID: "a"})
+	return err
+}
+func mixed(ctx context.Context, c *client.Client) error {
+	_, err := c.PublishEvents(ctx, []client.NewEvent{{IdempotencyKey: "k"}, {}})
+	return err
+}
+
 // What may be repeated is repeated, not before the server says, and not for
 // ever; what may not be is not.
 func TestRepeating(t *testing.T) {
-	read := func(ctx context.Context, c *client.Client) error { _, err := c.Event(ctx, "e1"); return err }
-	remove := func(ctx context.Context, c *client.Client) error { return c.DeleteEndpoint(ctx, "a") }
-	change := func(ctx context.Context, c *client.Client) error {
-		_, err := c.UpdateEndpoint(ctx, "a", client.EndpointPatch{})
-		return err
-	}
-	create := func(ctx context.Context, c *client.Client) error {
-		_, err := c.CreateIssuance(ctx, client.NewIssuance{CredentialTemplateID: "a"})
-		return err
-	}
-	mixed := func(ctx context.Context, c *client.Client) error {
-		_, err := c.PublishEvents(ctx, []client.NewEvent{{IdempotencyKey: "k"}, {}})
-		return err
-	}
 	for name, test := range map[string]struct {
 		do            func(context.Context, *client.Client) error
 		answer        func(int, *http.Request) *http.Response
