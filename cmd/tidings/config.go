@@ -25,7 +25,7 @@ func (fileResolver) Validate(app *kong.Application) error {
 	for _, command := range app.Leaves(false) {
 		for _, flags := range command.AllFlags(false) {
 			for _, f := range flags {
-				known[f.Name] = true
+				known[f.Name] = known[f.Name] || len(f.Envs) > 0
 			}
 		}
 	}
@@ -42,14 +42,16 @@ func (fileResolver) Validate(app *kong.Application) error {
 	return nil
 }
 
-// Resolve gives the file's value for a flag, unless the environment has one.
+// Resolve gives the file's value for a flag, unless the environment has one. A
+// flag without a name in the environment is no setting: it says what one call
+// of a command does.
 func (fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	for _, name := range flag.Envs {
 		if _, ok := os.LookupEnv(name); ok {
 			return nil, nil
 		}
 	}
-	if flag.Name == "config" {
+	if flag.Name == "config" || len(flag.Envs) == 0 {
 		return nil, nil
 	}
 	values, _, err := readConfigFile(configPath(os.Args[1:]))

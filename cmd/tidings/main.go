@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"tidings"
+	"tidings/client"
 )
 
 // Exit codes, the same for every command.
@@ -27,10 +28,19 @@ const (
 )
 
 type cli struct {
-	Serve   serveCommand   `cmd:"" help:"Run the server: API, issuer and delivery."`
-	Client  clientCommand  `cmd:"" help:"Manage the clients that may ask for access tokens; works beside a running server."`
-	Check   checkCommand   `cmd:"" help:"Prove the store's invariants; works beside a running server."`
-	Demo    demoCommand    `cmd:"" help:"Show everything once on this machine: issue credentials and watch each webhook arrive, retried and deduplicated."`
+	Serve  serveCommand  `cmd:"" help:"Run the server: API, issuer and delivery."`
+	Client clientCommand `cmd:"" help:"Manage the clients that may ask for access tokens; works beside a running server."`
+	Check  checkCommand  `cmd:"" help:"Prove the store's invariants; works beside a running server."`
+	Demo   demoCommand   `cmd:"" help:"Show everything once on this machine: issue credentials and watch each webhook arrive, retried and deduplicated."`
+
+	Listen   listenCommand   `cmd:"" help:"Receive your organisation's events on this machine, with no tunnel: each is posted to a local receiver, signed."`
+	Endpoint endpointCommand `cmd:"" help:"Manage the endpoints that receive your organisation's webhooks."`
+	Event    eventCommand    `cmd:"" help:"Look at events, and publish those of another issuer."`
+	Delivery deliveryCommand `cmd:"" help:"Look at what was sent to whom, and send it again."`
+	Issuance issuanceCommand `cmd:"" help:"Offer credentials, and look at what became of the offers."`
+	Template templateCommand `cmd:"" help:"Manage the credential templates."`
+	Audit    auditCommand    `cmd:"" help:"Look at who changed what."`
+
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
@@ -84,6 +94,9 @@ func run(ctx context.Context, args []string, env *environment) int {
 func exitCode(err error) int {
 	if usage := (usageError{}); errors.As(err, &usage) {
 		return exitUsage
+	}
+	if no, ok := errors.AsType[*client.Error](err); ok {
+		return remoteExitCode(no)
 	}
 	switch tidings.KindOf(err) {
 	case tidings.KindInvalid:

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"tidings/client"
+)
+
+type issuanceCommand struct {
+	List   issuanceList   `cmd:"" help:"List the issuances, the newest first."`
+	Get    issuanceGet    `cmd:"" help:"Show an issuance and what became of it."`
+	Create issuanceCreate `cmd:"" help:"Offer a credential to a holder: prints the link to hand over."`
+}
+
+type issuanceList struct {
+	listFlags
+	Status   string `placeholder:"STATUS" help:"Only offered, partiallyIssued, completed, failed or expired ones."`
+	Template string `placeholder:"ID" help:"Only those of this template."`
+}
+
+// Run lists issuances.
+func (c issuanceList) Run(ctx context.Context, env *environment) error {
+	return c.show(env, func(api *client.Client) (view, error) {
+		q := client.IssuanceQuery{Status: c.Status, CredentialTemplateID: c.Template, Page: c.page()}
+		return collect(api.Issuances(ctx, q), c.Limit, []string{"ID", "STATUS", "CREATED", "EXPIRES"}, func(i client.Issuance) []string {
+			return []string{i.ID, i.Status, stamp(i.CreatedAt), stamp(i.ExpiresAt)}
+		})
+	})
+}
+
+type issuanceGet struct {
+	remoteFlags
+	ID string `arg:"" help:"The issuance's id: what webhooks call openId4VcIssuanceId."`
+}
+
+// Run shows an issuance.
+func (c issuanceGet) Run(ctx context.Context, env *environment) error {
+	return c.show(env, func(api *client.Client) (view, error) {
+		i, err := api.Issuance(ctx, c.ID)
+		return issuanceView(i), err
+	})
+}
+
+func issuanceView(i client.Issuance) view {
+	v := view{ids: []string{i.ID}, head: []string{"CREDENTIAL", "STATUS", "TEMPLATE"}}
+	v.add("id", i.ID)
+	v.add("status", i.Status)
+	if i.Error != nil {
+		v.add("error", i.Error.Code+": "+i.Error.Message)
+	}
+	v.add("accepted by", string(i.AcceptedBy))
+	v.add("created", stamp(i.CreatedAt))
+	v.add("retrieved", optionalStamp(i.RetrievedAt))
+	v.add("expires", stamp(i.ExpiresAt))
+	v.add("offer", i.OfferURI)
+	for _, c := range i.Credentials {
+		v.rows = append(v.rows, []string{c.ID, string(c.Status), c.CredentialTemplateID})
+	}
+	return v
+}
+
+type issuanceCreate struct {
+	remoteFlags
+	Template       string        `arg:"" help:"The id of the template to issue."`
+	Attribute      []string      `sep:"none" placeholder:"NAME=TEXT" help:"What is certified; NAME:=JSON for numbers and booleans. Repeat for each."`
+	File           string        `placeholder:"FILE" help:"The attributes as a JSON object; - is standard input."`
+	ExpiresIn      time.Duration `placeholder:"168h" help:"How long the offer can be accepted, in whole seconds. Default: the server's."`
+	IdempotencyKey string        `placeholder:"KEY" help:"The same key again gives the first result, for 24 hours."`
+}
+
+// Help shows examples.
+func (issuanceCreate) Help() string {
+	return `  tidings issuance create TEMPLATE-ID \
+      --attribute holder_name="Ada Example" --attribute age:=36
+
+What stands on the command line can be seen by others on the machine; --file - reads the attributes from standard input.`
+}
+
+// Run offers a credential.
+func (c issuanceCreate) Run(ctx context.Context, env *environment) error {
+	attributes, err := c.attributes()
+	if err != nil {
+		return usageError{err}
+	}
+	if c.ExpiresIn < 0 || c.ExpiresIn%time.Second != 0 {
+		return usageError{fmt.Errorf("--expires-in %v: it is whole seconds, such as 90s or 24h", c.ExpiresIn)}
+	}
+	wanted := client.NewIssuance{CredentialTemplateID: c.Template, Attributes: attributes, ExpiresIn: int64(c.ExpiresIn / time.Second)}
+	return c.show(env, func(api *client.Client) (view, error) {
+		i, err := api.CreateIssuance(ctx, wanted, keyed(c.IdempotencyKey)...)
+		return issuanceView(i), err
+	})
+}
+
+// attributes gives numbers as they were written, be they ever so long.
+func (c issuanceCreate) attributes() (map[string]any, error) {
+	out := map[string]any{}
+	if c.File != "" {
+		if len(c.Attribute) > 0 {
+			return nil, errors.New("--file and --attribute exclude each other")
+		}
+		var read map[string]json.RawMessage
+		err := readJSON(c.File, &read)
+		for name, v := range read {
+			out[name] = v
+		}
+		return out, err
+	}
+	for _, text := range c.Attribute {
+		name, value, ok := strings.Cut(text, "=")
+		if !ok || name == "" || name == ":" {
+			return nil, fmt.Errorf("--attribute %q: it is NAME=TEXT or NAME:=JSON", text)
+		}
+		bare, isJSON := strings.CutSuffix(name, ":")
+		if !isJSON {
+			out[name] = value
+			continue
+		}
+		if !json.Valid([]byte(value)) {
+			return nil, fmt.Errorf("--attribute %q: behind := stands JSON, such as 36 or true", text)
+		}
+		out[bare] = json.RawMessage(value)
+	}
+	return out, nil
+}

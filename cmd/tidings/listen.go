@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"time"
+
+	"tidings"
+	"tidings/client"
+)
+
+type listenCommand struct {
+	serverFlags
+	Forward     string              `required:"" placeholder:"URL" help:"Your receiver, such as http://localhost:3000/webhooks."`
+	FilterTypes []tidings.EventType `placeholder:"TYPE,…" help:"Only events of these types. Default: every openid4vc.issuance type."`
+	Since       string              `placeholder:"TIME|EVENT-ID" help:"Begin with the events of this time (2025-01-01T00:00:00Z, or 2h ago), or behind this event. Default: where it last was; at first use, with the next event."`
+	PrintSecret bool                `help:"Print the secret that signs what is posted, and end."`
+	State       string              `placeholder:"FILE" help:"Where secret and position are kept. Default: a file for this server, client and receiver in $XDG_STATE_HOME or ~/.local/state."`
+	RetryDelays []time.Duration     `default:"1s,2s,5s" placeholder:"1s,…" help:"After a post that failed, try again after so long; then go on with the next event."`
+	Timeout     time.Duration       `default:"15s" help:"Time for one post."`
+}
+
+// Help says what it is good for.
+func (listenCommand) Help() string {
+	return `For developing a receiver: it gets this organisation's events over an outgoing connection, so that no tunnel and no public address is needed. Each event is posted as a webhook is: the same headers, the same body, signed with a local secret that --print-secret shows.
+
+  export WEBHOOK_SECRET=$(tidings listen --forward http://localhost:3000/webhooks --print-secret)
+  tidings listen --forward http://localhost:3000/webhooks
+
+After an interruption it goes on where it was. An event can arrive twice, as with every webhook, and never out of order. Samples of 'tidings endpoint test' go to their endpoint only.`
+}
+
+// Run listens until it is told to stop.
+func (c listenCommand) Run(ctx context.Context, env *environment) error {
+	path, err := c.check()
+	if err != nil {
+		return usageError{err}
+	}
+	if c.PrintSecret {
+		secret, err := readSecret(path)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(env.stdout, secret)
+		return err
+	}
+	api, r, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	state, err := openState(path)
+	if err != nil {
+		return err
+	}
+	defer state.close()
+	out, err := newForwarder(c.Forward, state.Secret, c.Timeout, c.RetryDelays, env.stderr)
+	if err != nil {
+		return err
+	}
+	defer out.close()
+	l := &listener{feed: api, state: state, forward: out, filter: c.FilterTypes, out: env.stdout, log: env.stderr}
+	if err := l.begin(ctx, c.Since, time.Now()); err != nil {
+		return c.stopped(ctx, err)
+	}
+	fmt.Fprintf(env.stderr, "listening to %s, posting to %s; Ctrl-C ends\n", c.URL, c.Forward)
+	return c.stopped(ctx, l.run(ctx))
+}
+
+// check finds what is wrong with the flags, and where the state is.
+func (c listenCommand) check() (state string, err error) {
+	if u, err := url.Parse(c.Forward); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return "", fmt.Errorf("--forward %s: it is a URL such as http://localhost:3000/webhooks", c.Forward)
+	}
+	if err := tidings.CheckFilterTypes(c.FilterTypes); err != nil {
+		return "", fmt.Errorf("--filter-types: %w", err)
+	}
+	if c.State != "" {
+		return c.State, nil
+	}
+	return defaultStatePath(c.URL, c.ClientID, c.Forward)
+}
+
+// stopped explains an error, unless it comes from Ctrl-C, which is none.
+func (c listenCommand) stopped(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	if usage := (usageError{}); errors.As(err, &usage) {
+		return err
+	}
+	return c.explain(err)
+}
+
+// feed is what a listener needs of the API.
+type feed interface {
+	FollowEvents(ctx context.Context, after string) iter.Seq2[client.Event, error]
+	Events(ctx context.Context, q client.EventQuery) iter.Seq2[client.Event, error]
+	Event(ctx context.Context, id string) (client.Event, error)
+	Deliveries(ctx context.Context, q client.DeliveryQuery) iter.Seq2[client.Delivery, error]
+}
+
+// listener takes events from the feed in their order and posts each.
+type listener struct {
+	feed     feed
+	state    *stateFile
+	forward  *forwarder
+	filter   []tidings.EventType
+	since    time.Time // older events are passed over
+	position string    // the last event that was looked at; the state may be behind
+	out, log io.Writer
+}
+
+// begin finds out where to begin, and whether the server can be reached.
+func (l *listener) begin(ctx context.Context, since string, now time.Time) error {
+	if since != "" {
+		t, err := moment(since, now)
+		if err == nil {
+			l.since = t
+			return l.reach(ctx)
+		}
+		if _, err := l.feed.Event(ctx, since); err != nil {
+			if no, ok := errors.AsType[*client.Error](err); ok && no.Status == http.StatusNotFound {
+				return usageError{fmt.Errorf("--since %s: there is no such event, and it is no time such as 2025-01-01T00:00:00Z or 2h", since)}
+			}
+			return err
+		}
+		l.position = since
+		return l.keep()
+	}
+	l.position = l.state.Position
+	if !l.state.Started {
+		if err := l.skipAll(ctx); err != nil {
+			return err
+		}
+		return l.keep()
+	}
+	if l.position == "" {
+		return l.reach(ctx)
+	}
+	_, err := l.feed.Event(ctx, l.position)
+	if no, ok := errors.AsType[*client.Error](err); ok && no.Status == http.StatusNotFound {
+		return fmt.Errorf("the event that was dealt with last, %s, is not on the server any more: begin anew with --since TIME: %w", l.position, err)
+	}
+	return err
+}
+
+// reach makes a call that shows whether the server can be reached.
+func (l *listener) reach(ctx context.Context) error {
+	for _, err := range l.feed.Events(ctx, client.EventQuery{Page: client.Page{Size: 1}}) {
+		return err
+	}
+	return nil
+}
+
+// skipAll moves to the end of the feed. The newest delivery's event is mostly
+// near, so the walk is short where there are endpoints.
+func (l *listener) skipAll(ctx context.Context) error {
+	for d, err := range l.feed.Deliveries(ctx, client.DeliveryQuery{Page: client.Page{Size: 1}}) {
+		if err != nil {
+			return err
+		}
+		l.position = d.EventID
+		break
+	}
+	for e, err := range l.feed.Events(ctx, client.EventQuery{Page: client.Page{Size: 100, After: l.position}}) {
+		if err != nil {
+			return err
+		}
+		l.position = e.ID
+	}
+	return nil
+}
+
+// keep writes the position down.
+func (l *listener) keep() error {
+	if l.state.Started && l.state.Position == l.position {
+		return nil
+	}
+	return l.state.moveTo(l.position)
+}
+
+// Back-off between two connections.
+const (
+	firstPause = 500 * time.Millisecond
+	lastPause  = 30 * time.Second
+)
+
+// run receives until it is told to stop, and comes back after interruptions.
+// What was passed over since the last post is written down at the end.
+func (l *listener) run(ctx context.Context) error {
+	wait := firstPause
+	for {
+		before := l.position
+		err := l.receive(ctx)
+		if ctx.Err() != nil {
+			return l.keep()
+		}
+		if err != nil && !passing(err) {
+			return errors.Join(err, l.keep())
+		}
+		if l.position != before || err == nil {
+			wait = firstPause
+		}
+		if err != nil {
+			fmt.Fprintf(l.log, "the connection ended: %v; again in %v\n", err, wait)
+		}
+		if !sleep(ctx, wait+rand.N(wait/2)) {
+			return l.keep()
+		}
+		wait = min(2*wait, lastPause)
+	}
+}
+
+// receive deals with events until the connection ends. A feed in which no
+// event stands has no position to stream from: it is read from its beginning.
+func (l *listener) receive(ctx context.Context) error {
+	events := l.feed.FollowEvents
+	if l.position == "" {
+		events = func(ctx context.Context, _ string) iter.Seq2[client.Event, error] {
+			return l.feed.Events(ctx, client.EventQuery{Page: client.Page{Size: 100}})
+		}
+	}
+	for e, err := range events(ctx, l.position) {
+		if err != nil {
+			return err
+		}
+		if err := l.deal(ctx, e); err != nil {
+			return localError{err}
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// deal posts an event that is wanted, and moves on.
+func (l *listener) deal(ctx context.Context, e client.Event) error {
+	if e.CreatedAt.Before(l.since) || e.Test || !tidings.Matches(l.filter, e.EventType) {
+		l.position = e.ID
+		return nil
+	}
+	o := l.forward.post(ctx, e)
+	if o.brokenOff {
+		return nil
+	}
+	l.position = e.ID
+	if _, err := fmt.Fprintln(l.out, o.line(e)); err != nil {
+		return err
+	}
+	return l.keep()
+}
+
+// localError is one that no new connection mends.
+type localError struct{ error }
+
+// Unwrap gives the cause.
+func (e localError) Unwrap() error { return e.error }
+
+// passing tells whether another connection may do better.
+func passing(err error) bool {
+	if _, ok := errors.AsType[localError](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return false
+	}
+	if no, ok := errors.AsType[*client.Error](err); ok {
+		return no.Status >= 500 || no.Status == http.StatusTooManyRequests || no.Status == http.StatusRequestTimeout
+	}
+	return true
+}
+
+// sleep waits, and tells whether to go on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"tidings"
+	"tidings/client"
+)
+
+type templateCommand struct {
+	List   templateList   `cmd:"" help:"List the credential templates, the oldest first."`
+	Get    templateGet    `cmd:"" help:"Show a template with its attributes."`
+	Create templateCreate `cmd:"" help:"Create a credential template."`
+}
+
+type templateList struct {
+	listFlags
+	Search   string `placeholder:"TEXT" help:"Only those with this text in their name."`
+	Type     string `placeholder:"CODE" help:"Only the one of this code or full type."`
+	Archived *bool  `negatable:"" help:"Only those that are archived, or that are not."`
+}
+
+// Run lists templates.
+func (c templateList) Run(ctx context.Context, env *environment) error {
+	return c.show(env, func(api *client.Client) (view, error) {
+		q := client.TemplateQuery{Search: c.Search, Type: c.Type, Archived: c.Archived, Page: c.page()}
+		return collect(api.Templates(ctx, q), c.Limit, []string{"ID", "CODE", "NAME", "CREATED"}, func(t client.Template) []string {
+			return []string{t.ID, t.Code, t.Name, stamp(t.CreatedAt)}
+		})
+	})
+}
+
+type templateGet struct {
+	remoteFlags
+	ID string `arg:"" help:"The template's id."`
+}
+
+// Run shows a template.
+func (c templateGet) Run(ctx context.Context, env *environment) error {
+	return c.show(env, func(api *client.Client) (view, error) {
+		t, err := api.Template(ctx, c.ID)
+		return templateView(t), err
+	})
+}
+
+func templateView(t client.Template) view {
+	v := view{ids: []string{t.ID}, head: []string{"ATTRIBUTE", "TYPE", "REQUIRED", "DISCLOSED"}}
+	v.add("id", t.ID)
+	v.add("name", t.Name)
+	v.add("description", t.Description)
+	v.add("code", t.Code)
+	v.add("type", t.Type)
+	v.add("format", t.Format)
+	v.add("created", stamp(t.CreatedAt))
+	v.add("archived", optionalStamp(t.ArchivedAt))
+	for _, name := range slices.Sorted(maps.Keys(t.Attributes)) {
+		a := t.Attributes[name]
+		row := []string{name, string(a.Type), "", ""}
+		if a.Required {
+			row[2] = "required"
+		}
+		if a.AlwaysDisclosed {
+			row[3] = "always"
+		}
+		v.rows = append(v.rows, row)
+	}
+	return v
+}
+
+type templateCreate struct {
+	remoteFlags
+	Code           string   `arg:"" optional:"" help:"Short name of the credential's type, unique in your organisation."`
+	Name           string   `placeholder:"TEXT" help:"What people see. Default: the code."`
+	Description    string   `placeholder:"TEXT" help:"What it is."`
+	Attribute      []string `sep:"none" placeholder:"NAME:TYPE[:required][:disclosed]" help:"A claim; TYPE is string, number, boolean or date; disclosed: the holder cannot withhold it. Repeat for each."`
+	File           string   `placeholder:"FILE" help:"The whole template as JSON, as the API takes it; - is standard input."`
+	IdempotencyKey string   `placeholder:"KEY" help:"The same key again gives the first result, for 24 hours."`
+}
+
+// Help shows examples.
+func (templateCreate) Help() string {
+	return `  tidings template create library-card --name "Library card" \
+      --attribute card_number:string:required:disclosed \
+      --attribute holder_name:string:required`
+}
+
+// Run creates a template.
+func (c templateCreate) Run(ctx context.Context, env *environment) error {
+	wanted, err := c.template()
+	if err != nil {
+		return usageError{err}
+	}
+	return c.show(env, func(api *client.Client) (view, error) {
+		t, err := api.CreateTemplate(ctx, wanted, keyed(c.IdempotencyKey)...)
+		return templateView(t), err
+	})
+}
+
+func (c templateCreate) template() (client.NewTemplate, error) {
+	var t client.NewTemplate
+	if c.File != "" {
+		if c.Code != "" || c.Name != "" || c.Description != "" || len(c.Attribute) > 0 {
+			return t, errors.New("--file holds the whole template; leave out the rest")
+		}
+		err := readJSON(c.File, &t)
+		return t, err
+	}
+	if c.Code == "" {
+		return t, errors.New("name the template's code, or give --file")
+	}
+	t = client.NewTemplate{Name: c.Name, Code: c.Code, Description: c.Description, Attributes: map[string]tidings.Attribute{}}
+	if t.Name == "" {
+		t.Name = c.Code
+	}
+	for _, text := range c.Attribute {
+		parts := strings.Split(text, ":")
+		if len(parts) < 2 || parts[0] == "" {
+			return t, fmt.Errorf("--attribute %q: it is NAME:TYPE, such as holder_name:string:required", text)
+		}
+		a := tidings.Attribute{Type: tidings.AttributeType(parts[1])}
+		for _, word := range parts[2:] {
+			switch word {
+			case "required":
+				a.Required = true
+			case "disclosed":
+				a.AlwaysDisclosed = true
+			default:
+				return t, fmt.Errorf("--attribute %q: behind the type stand required or disclosed, not %q", text, word)
+			}
+		}
+		t.Attributes[parts[0]] = a
+	}
+	return t, nil
+}
+
+// keyed gives the option for an idempotency key, where one is set.
+func keyed(key string) []client.Option {
+	if key == "" {
+		return nil
+	}
+	return []client.Option{client.IdempotencyKey(key)}
+}
+
+// maxFile bounds what is read from a file or standard input.
+const maxFile = 2 << 20
+
+// readJSON reads a file, or standard input where its name is -.
+func readJSON(path string, into any) error {
+	file := os.Stdin
+	if path != "-" {
+		var err error
+		if file, err = os.Open(path); err != nil {
+			return err
+		}
+		defer file.Close()
+	}
+	d := json.NewDecoder(io.LimitReader(file, maxFile))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("%s is not as the API takes it: %w", path, err)
+	}
+	return nil
+}
