@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -170,7 +171,13 @@ func TestRunIsPrompt(t *testing.T) {
 		w := startWorker(t, in, func(context.Context, Event) error { return nil })
 		defer w.stop()
 		synctest.Wait()
-		w.put(t, "e1", "i")
+		secret := NewSecret()
+		w.Verifier = &Verifier{Secrets: []Secret{secret}}
+		r := request(t, mustSigner(t, secret), eventBody)
+		r.Header = signedHeader(t, mustSigner(t, secret), "e1", time.Now().Unix(), eventBody)
+		if got := serve(w, r); got.Code != http.StatusNoContent {
+			t.Fatal(got.Code, got.Body)
+		}
 		w.expect(t, "e1")
 		if _, err := in.Put(t.Context(), Event{ID: "e2", Received: time.Now()}); err != nil {
 			t.Fatal(err)
@@ -231,6 +238,42 @@ func TestRunStops(t *testing.T) {
 			t.Errorf("gives up: %+v", e)
 		}
 	})
+}
+
+// endingInbox ends the program just when it hands out a claim, and then heeds
+// its context, as a database does.
+type endingInbox struct {
+	MemoryInbox
+	end func()
+}
+
+func (e *endingInbox) Claim(ctx context.Context, now time.Time, lease time.Duration) (*Claim, time.Time, error) {
+	c, next, err := e.MemoryInbox.Claim(ctx, now, lease)
+	if c != nil {
+		e.end()
+		err = ctx.Err()
+	}
+	return c, next, err
+}
+
+// TestRunStopsWhileItClaims: what is claimed at that moment is given back, so
+// that it need not wait for its claim to run out.
+func TestRunStopsWhileItClaims(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	in := &endingInbox{end: cancel}
+	if _, err := in.Put(t.Context(), Event{ID: "e1", Received: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	h := &Handler{Inbox: in, Log: quiet(), Process: func(context.Context, Event) error {
+		t.Error("begun when everything ends")
+		return nil
+	}}
+	if err := h.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if e := in.byID["e1"]; e.attempts != 0 || e.token != "" || e.due.After(time.Now()) {
+		t.Errorf("%+v", e)
+	}
 }
 
 // TestRunTimesOut: a Process that hangs is cut off and tried again.
