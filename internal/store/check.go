@@ -87,9 +87,14 @@ func (s *Store) Check(ctx context.Context, limit int) (breaches []string, err er
 
 // checkEndings proves that each issuance told its story: "offered", and one
 // terminal event exactly when it has ended. Its events are found by the id
-// that they carry, which only the program can compute.
+// that they carry, which only the program can compute. Those that are older than
+// the retention time may be gone.
 func (s *Store) checkEndings(ctx context.Context, snapshot *sql.Tx, limit int) (breaches []string, err error) {
-	rows, err := snapshot.QueryContext(ctx, "SELECT id, organisation_id, state FROM issuance")
+	var gone int64
+	if err := snapshot.QueryRowContext(ctx, retainedOf).Scan(&gone); err != nil {
+		return nil, err
+	}
+	rows, err := snapshot.QueryContext(ctx, "SELECT id, organisation_id, state, updated_at FROM issuance")
 	if err != nil {
 		return nil, err
 	}
@@ -99,9 +104,9 @@ func (s *Store) checkEndings(ctx context.Context, snapshot *sql.Tx, limit int) (
 	}
 	defer count.Close()
 	err = eachRow(rows, func(r scanner) error {
-		var key, org int64
+		var key, org, updated int64
 		var state tidings.IssuanceState
-		if err := r.Scan(&key, &org, &state); err != nil {
+		if err := r.Scan(&key, &org, &state, &updated); err != nil {
 			return err
 		}
 		id := s.ids.public(key)
@@ -117,7 +122,7 @@ func (s *Store) checkEndings(ctx context.Context, snapshot *sql.Tx, limit int) (
 			told[typ] = n
 			return err
 		})
-		if text := untrue(state, told); text != "" && len(breaches) < limit {
+		if text := untrue(state, told, key <= gone, keyAt(updated) <= gone); text != "" && len(breaches) < limit {
 			breaches = append(breaches, "issuance "+id+" "+text)
 		}
 		return err
@@ -126,8 +131,8 @@ func (s *Store) checkEndings(ctx context.Context, snapshot *sql.Tx, limit int) (
 }
 
 // untrue says how the events of an issuance in a state do not tell its story;
-// empty if they do.
-func untrue(state tidings.IssuanceState, told map[tidings.EventType]int) string {
+// empty if they do. Its first or its last event may be forgotten.
+func untrue(state tidings.IssuanceState, told map[tidings.EventType]int, firstForgotten, lastForgotten bool) string {
 	ending := map[tidings.IssuanceState]tidings.EventType{
 		tidings.StateCompleted: tidings.IssuanceCompleted, tidings.StateFailed: tidings.IssuanceFailed, tidings.StateExpired: tidings.IssuanceExpired,
 	}[state]
@@ -136,11 +141,11 @@ func untrue(state tidings.IssuanceState, told map[tidings.EventType]int) string 
 		if typ == ending {
 			want = 1
 		}
-		if told[typ] != want {
+		if n := told[typ]; n != want && !(lastForgotten && n == 0) {
 			return fmt.Sprintf("is %s, but told %q %d times", state, typ, told[typ])
 		}
 	}
-	if told[tidings.IssuanceOffered] != 1 {
+	if n := told[tidings.IssuanceOffered]; n != 1 && !(firstForgotten && n == 0) {
 		return fmt.Sprintf("told %q %d times", tidings.IssuanceOffered, told[tidings.IssuanceOffered])
 	}
 	return ""

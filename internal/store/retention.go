@@ -15,6 +15,12 @@ import (
 // keyAt gives the smallest key of a time (epoch milliseconds).
 func keyAt(ms int64) int64 { return max(ms-keyEpoch, 0) << (nodeBits + counterBits) }
 
+// retained is the counter of the newest event that [Store.Retain] has looked at:
+// older ones may be gone.
+const retained = "retained"
+
+const retainedOf = "SELECT COALESCE(max(value), 0) FROM counter WHERE name = '" + retained + "'"
+
 // Retain ends and deletes what is older than the retention time, in one step of
 // up to limit rows of each sort, and tells how many it touched: first pending
 // deliveries end as failed, then ended deliveries go with their attempts, then
@@ -29,7 +35,8 @@ func (s *Store) Retain(ctx context.Context, limit int) (touched int, err error) 
 		return 0, err
 	}
 	var due bool
-	err = s.queryRow(ctx, "SELECT EXISTS (SELECT 1 FROM delivery WHERE id < $1) OR EXISTS (SELECT 1 FROM event WHERE id < $1)", []any{before}, &due)
+	err = s.queryRow(ctx, "SELECT EXISTS (SELECT 1 FROM delivery WHERE id < $1) OR EXISTS (SELECT 1 FROM event WHERE id < $1 AND id > ("+retainedOf+"))",
+		[]any{before}, &due)
 	if err != nil || !due && old == 0 {
 		return 0, err
 	}
@@ -44,13 +51,11 @@ func (s *Store) Retain(ctx context.Context, limit int) (touched int, err error) 
 		if err != nil {
 			return err
 		}
-		events, err := t.exec(`DELETE FROM event WHERE id IN (SELECT e.id FROM event e WHERE e.id < $1
-			AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = e.id)
-			AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.issuance_key = e.issuance_key AND q.event_id = e.id) ORDER BY e.id LIMIT $2)`, before, limit)
+		events, err := t.dropEvents(before, limit)
 		if err != nil {
 			return err
 		}
-		touched = ended + deliveries + int(events)
+		touched = ended + deliveries + events
 		return t.control("PRAGMA incremental_vacuum(500)")
 	})
 	return touched, err
@@ -67,8 +72,13 @@ func (s *Store) oldestLane(ctx context.Context, before int64) (endpoint int64, e
 }
 
 // dropDeliveries deletes ended deliveries with their attempts, and counts them
-// off their events, which may live on.
+// off their events, which may live on. An event that was looked at before goes
+// with its last delivery.
 func (t *tx) dropDeliveries(before int64, limit int) (int, error) {
+	var looked int64
+	if err := t.queryRow(retainedOf, nil, &looked); err != nil {
+		return 0, err
+	}
 	type ended struct{ key, event, retryOf int64 }
 	var rows []ended
 	err := t.query("SELECT id, event_id, retry_of FROM delivery WHERE id < $1 ORDER BY id LIMIT $2", []any{before, limit}, func(r scanner) error {
@@ -92,8 +102,38 @@ func (t *tx) dropDeliveries(before int64, limit int) (int, error) {
 				return 0, err
 			}
 		}
+		if d.event <= looked {
+			if _, err := t.exec(dropEvent, d.event); err != nil {
+				return 0, err
+			}
+		}
 	}
 	return len(rows), nil
+}
+
+const dropEvent = `DELETE FROM event WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = event.id)
+	AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.issuance_key = event.issuance_key AND q.event_id = event.id)`
+
+// dropEvents looks at the next events that are too old, each once, and deletes
+// those that no delivery names.
+func (t *tx) dropEvents(before int64, limit int) (int, error) {
+	var keys []int64
+	err := t.query("SELECT id FROM event WHERE id < $1 AND id > ("+retainedOf+") ORDER BY id LIMIT $2", []any{before, limit}, func(r scanner) error {
+		var key int64
+		err := r.Scan(&key)
+		keys = append(keys, key)
+		return err
+	})
+	if err != nil || len(keys) == 0 {
+		return 0, err
+	}
+	for _, key := range keys {
+		if _, err := t.exec(dropEvent, key); err != nil {
+			return 0, err
+		}
+	}
+	_, err = t.exec("INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", retained, keys[len(keys)-1])
+	return len(keys), err
 }
 
 // Size tells how much the store holds.
