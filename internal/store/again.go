@@ -140,6 +140,9 @@ func (s *Store) Recover(ctx context.Context, org int64, id string, n tidings.New
 
 func (s *Store) startRecovery(t *tx, e tidings.Endpoint, since, until time.Time, at string) (int64, error) {
 	now := fromMillis(t.now)
+	if until.After(now) {
+		until = now
+	}
 	switch {
 	case s.retention > 0 && since.Before(now.Add(-s.retention)):
 		return 0, tidings.Invalid(at, "Events are kept for %v: the oldest time to go back to is %s.", s.retention, now.Add(-s.retention).Format("2006-01-02T15:04:05.000Z"))
@@ -191,15 +194,28 @@ func (s *Store) readRecovery(query querier, where string, args ...any) (out tidi
 }
 
 // recovery is one that is being carried out.
-type recovery struct{ key, organisation, endpoint, since, until, cursor int64 }
+type recovery struct{ key, organisation, endpoint, since, until, cursor, created int64 }
+
+// recoverySlack is how far an event's key may lie behind the time at which it
+// was accepted: many at once use up the counters of their millisecond.
+const recoverySlack = time.Minute
+
+// end is a key behind those of the period, so that nothing is looked at that was
+// accepted long after it.
+func (r recovery) end() int64 {
+	if r.until >= r.created {
+		return r.key
+	}
+	return min(r.key, keyAt(r.until+recoverySlack.Milliseconds()))
+}
 
 // Recovering carries recoveries on by one step of up to limit events, and tells
 // how many it looked at or ended. Called until it gives 0, it finishes what a
 // crash left.
 func (s *Store) Recovering(ctx context.Context, limit int) (done int, err error) {
 	var r recovery
-	err = s.queryRow(ctx, "SELECT id, organisation_id, endpoint_id, since, until, cursor FROM recovery WHERE ended_at IS NULL ORDER BY id LIMIT 1", nil,
-		&r.key, &r.organisation, &r.endpoint, &r.since, &r.until, &r.cursor)
+	err = s.queryRow(ctx, "SELECT id, organisation_id, endpoint_id, since, until, cursor, created_at FROM recovery WHERE ended_at IS NULL ORDER BY id LIMIT 1", nil,
+		&r.key, &r.organisation, &r.endpoint, &r.since, &r.until, &r.cursor, &r.created)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}
@@ -255,14 +271,16 @@ func (x pastEvent) about(e tidings.Endpoint) bool {
 	return x.issuance == issuanceKey(subjectOfEndpoint+e.ID) && slices.Contains(tidings.OperationalEventTypes, x.typ)
 }
 
+const eventsOf = `SELECT id, issuance_key, created_at, type, test FROM event
+	WHERE organisation_id = $1 AND position > $2 AND position < $3 AND created_at <= $4 ORDER BY position LIMIT $5`
+
 func (t *tx) eventsFrom(r recovery, limit int) (out []pastEvent, err error) {
-	err = t.query("SELECT id, issuance_key, created_at, type, test FROM event WHERE organisation_id = $1 AND position > $2 AND created_at <= $3 ORDER BY position LIMIT $4",
-		[]any{r.organisation, r.cursor, r.until, limit}, func(row scanner) error {
-			var x pastEvent
-			err := row.Scan(&x.key, &x.issuance, &x.created, &x.typ, &x.test)
-			out = append(out, x)
-			return err
-		})
+	err = t.query(eventsOf, []any{r.organisation, r.cursor, r.end(), r.until, limit}, func(row scanner) error {
+		var x pastEvent
+		err := row.Scan(&x.key, &x.issuance, &x.created, &x.typ, &x.test)
+		out = append(out, x)
+		return err
+	})
 	return out, err
 }
 

@@ -22,6 +22,8 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{pendingOf, "q USING PRIMARY KEY (endpoint_id=? AND (due,id)>(?,?))"},
 		{oldestOf, "q USING INDEX queue_id (endpoint_id=?)"},
 		{fanoutOf, "endpoint USING INDEX endpoint_list (organisation_id=?)"},
+		{eventsOf, "event USING INDEX event_feed (organisation_id=? AND position>? AND position<?)"},
+		{dropEvent, "q USING INDEX queue_issuance (issuance_key=?)"},
 		{endQueued, "queue USING COVERING INDEX queue_id (endpoint_id=? AND id=?)"},
 	} {
 		var plan []string

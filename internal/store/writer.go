@@ -28,7 +28,6 @@ type writer struct {
 	stmts   map[string]*sql.Stmt
 	in      *inlets
 	keys    keys
-	lastNow int64
 	shared  bool // this process visits a store that a server may hold open
 	now     func() time.Time
 	log     *slog.Logger
@@ -153,7 +152,7 @@ func (w *writer) commit(items []*item) int {
 var errIsolate = errors.New("an item of the batch failed")
 
 func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
-	t := &tx{w: w, now: max(w.now().UnixMilli(), w.lastNow), keys: w.keys, endpoints: map[int64][]fanEndpoint{}}
+	t := &tx{w: w, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}}
 	if err := t.begin(); err != nil {
 		return len(items), err
 	}
@@ -177,7 +176,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		w.rollback()
 		return len(items), err
 	}
-	w.keys, w.lastNow = t.keys, t.now
+	w.keys = t.keys
 	if t.told {
 		fresh := make(chan struct{})
 		close(*w.changed.Swap(&fresh))
@@ -244,7 +243,7 @@ func sqliteCode(err error) int {
 // tx is the writer's transaction while a batch runs.
 type tx struct {
 	w         *writer
-	now       int64 // epoch milliseconds; never goes backwards
+	now       int64 // epoch milliseconds; goes back with the clock, unlike the keys
 	keys      keys
 	rows      int  // written so far
 	told      bool // an event was accepted
