@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"tidings"
@@ -70,8 +71,27 @@ func (c listenCommand) Run(ctx context.Context, env *environment) error {
 	if err := l.begin(ctx, c.Since, time.Now()); err != nil {
 		return c.stopped(ctx, err)
 	}
+	r.watch = outages(env.stderr)
 	fmt.Fprintf(env.stderr, "listening to %s, posting to %s; Ctrl-C ends\n", c.URL, c.Forward)
 	return c.stopped(ctx, l.run(ctx))
+}
+
+// outages says when the server cannot be reached, and when it is back: the
+// client tries again by itself.
+func outages(log io.Writer) func(error) {
+	var mu sync.Mutex
+	down := false
+	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil && !down {
+			fmt.Fprintf(log, "the server cannot be reached: %v; trying again\n", err)
+		}
+		if err == nil && down {
+			fmt.Fprintln(log, "the server is back")
+		}
+		down = err != nil
+	}
 }
 
 // check finds what is wrong with the flags, and where the state is.

@@ -99,10 +99,12 @@ func (f remoteFlags) write(w io.Writer, v view, r *recorder) error {
 }
 
 // recorder keeps the data of the answers as they came, so that the output json
-// has what the server sent, also members that this version does not know.
+// has what the server sent, also members that this version does not know. Where
+// somebody watches, it keeps nothing.
 type recorder struct {
 	next    *http.Transport
 	answers []json.RawMessage // data of each answer, in order
+	watch   func(error)       // is told of each request whether it was answered; nil: nobody
 }
 
 // maxRecorded bounds one answer.
@@ -111,6 +113,12 @@ const maxRecorded = 32 << 20
 // RoundTrip passes a request on and keeps the data of its answer.
 func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 	answer, err := r.next.RoundTrip(request)
+	if r.watch != nil {
+		if request.Context().Err() == nil {
+			r.watch(err)
+		}
+		return answer, err
+	}
 	if err != nil || answer.StatusCode/100 != 2 || !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/json") {
 		return answer, err
 	}

@@ -1,26 +1,19 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript" // scripts that read as documentation, with the real command
 
 	"tidings/internal/apptest"
 	"tidings/internal/localca"
-	"tidings/webhook"
 )
 
 // TestMain lets scripts run this very binary as tidings.
@@ -127,13 +120,10 @@ func serverCommand(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func answers(ts *testscript.TestScript, _ bool, args []string) {
-	w := worldOf(ts)
-	w.local.mu.Lock()
-	defer w.local.mu.Unlock()
 	for _, a := range args {
 		status, err := strconv.Atoi(a)
 		ts.Check(err)
-		w.local.answers = append(w.local.answers, status)
+		worldOf(ts).local.refuse(status)
 	}
 }
 
@@ -143,79 +133,4 @@ func received(ts *testscript.TestScript, _ bool, args []string) {
 	l := worldOf(ts).local
 	apptest.Await(worldOf(ts).t, fmt.Sprintf("%d events were taken", n), func() bool { return l.taken() >= n })
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(l.report(ts.MkAbs("listen.json"), ts)), 0o600))
-}
-
-// localReceiver is a receiver in development: plain HTTP on loopback.
-type localReceiver struct {
-	url     string
-	mu      sync.Mutex
-	answers []int // of the next requests; then 204
-	came    []localWebhook
-}
-
-type localWebhook struct {
-	header http.Header
-	body   []byte
-	answer int
-}
-
-func newLocalReceiver(t testing.TB) *localReceiver {
-	l := &localReceiver{}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		got := localWebhook{r.Header.Clone(), body, http.StatusNoContent}
-		if len(l.answers) > 0 {
-			got.answer, l.answers = l.answers[0], l.answers[1:]
-		}
-		l.came = append(l.came, got)
-		w.WriteHeader(got.answer)
-	}))
-	t.Cleanup(s.Close)
-	l.url = s.URL + "/webhooks"
-	return l
-}
-
-// taken counts the events that were answered with 2xx, duplicates once.
-func (l *localReceiver) taken() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	ids := map[string]bool{}
-	for _, c := range l.came {
-		if c.answer/100 == 2 {
-			ids[c.header.Get(webhook.HeaderID)] = true
-		}
-	}
-	return len(ids)
-}
-
-// report lists what came since the last report, each verified with the secret
-// in the state file.
-func (l *localReceiver) report(state string, ts *testscript.TestScript) string {
-	var s listenState
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(state)), &s))
-	secret, err := webhook.ParseSecret(s.Secret)
-	ts.Check(err)
-	v := webhook.Verifier{Secrets: []webhook.Secret{secret}}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var out bytes.Buffer
-	var seen []string
-	for _, c := range l.came {
-		ts.Check(v.Verify(c.header, c.body))
-		e, err := webhook.ParseEvent(c.header.Get(webhook.HeaderID), c.body)
-		ts.Check(err)
-		again := ""
-		if slices.Contains(seen, e.ID) && c.header.Get(webhook.HeaderAttempt) == "1" {
-			again = " duplicate"
-		}
-		seen = append(seen, e.ID)
-		fmt.Fprintf(&out, "%s %s attempt %s, answered %d%s\n", e.Type, e.IssuanceID, c.header.Get(webhook.HeaderAttempt), c.answer, again)
-	}
-	l.came = nil
-	return out.String()
 }
