@@ -88,10 +88,6 @@ func TestHandlerRefuses(t *testing.T) {
 		return with(func(r *http.Request) { r.Header.Set(name, value) })
 	}
 	broken := errors.New("secret of the machine")
-	keys := handlerOf(secret, &MemoryInbox{})
-	p := &publisher{}
-	p.say(0, "", broken)
-	keys.Verifier = &Verifier{KeySet: p.keySet(), Now: at(vectorSeconds)}
 	edwards := request(t, withKeys(t, signer, NewSigningKey()), eventBody)
 	for name, row := range map[string]struct {
 		h      *Handler
@@ -118,7 +114,7 @@ func TestHandlerRefuses(t *testing.T) {
 		"no secret":      {handlerOf(Secret{}, &MemoryInbox{}), with(func(*http.Request) {}), 500, "no signing secret"},
 		"inbox down":     {handlerOf(secret, failingInbox{broken}), with(func(*http.Request) {}), 503, "could not be stored: send it again"},
 		"inbox full":     {handlerOf(secret, failingInbox{ErrInboxFull}), with(func(*http.Request) {}), 503, "could not be stored: send it again"},
-		"keys away":      {keys, edwards, 503, "public keys could not be fetched: send it again"},
+		"keys away":      {withoutKeys(broken), edwards, 503, "public keys could not be fetched: send it again"},
 		"no inbox":       {handlerOf(secret, nil), with(func(*http.Request) {}), 500, "not set up"},
 		"no verifier":    {&Handler{Inbox: &MemoryInbox{}, Log: quiet()}, with(func(*http.Request) {}), 500, "not set up"},
 	} {
@@ -126,20 +122,32 @@ func TestHandlerRefuses(t *testing.T) {
 		if h == nil {
 			h = handlerOf(secret, &MemoryInbox{})
 		}
-		w := serve(h, row.r)
-		body := w.Body.String()
-		if w.Code != row.status || !strings.Contains(body, row.text) || len(body) > 300 || strings.Contains(body, broken.Error()) {
-			t.Errorf("%s: %d %q", name, w.Code, body)
-		}
-		if kind := w.Header().Get("Content-Type"); kind != "text/plain; charset=utf-8" {
-			t.Errorf("%s: content type %q", name, kind)
-		}
-		if (w.Code == 405) != (w.Header().Get("Allow") == "POST") || (w.Code == 401) != (w.Header().Get("WWW-Authenticate") != "") {
-			t.Errorf("%s: %v", name, w.Header())
-		}
+		expectRefusal(t, name, serve(h, row.r), row.status, row.text, broken.Error())
 		if in, ok := h.Inbox.(*MemoryInbox); ok && len(in.entries) > 0 {
 			t.Errorf("%s: stored", name)
 		}
+	}
+}
+
+// withoutKeys is a Handler whose sender does not give its public keys.
+func withoutKeys(err error) *Handler {
+	p := &publisher{}
+	p.say(0, "", err)
+	return &Handler{Verifier: &Verifier{KeySet: p.keySet(), Now: at(vectorSeconds)}, Inbox: &MemoryInbox{}, Log: quiet()}
+}
+
+// expectRefusal: a short plain text that says text and does not say hidden.
+func expectRefusal(t *testing.T, name string, w *httptest.ResponseRecorder, status int, text, hidden string) {
+	t.Helper()
+	body := w.Body.String()
+	if w.Code != status || !strings.Contains(body, text) || len(body) > 300 || strings.Contains(body, hidden) {
+		t.Errorf("%s: %d %q", name, w.Code, body)
+	}
+	if kind := w.Header().Get("Content-Type"); kind != "text/plain; charset=utf-8" {
+		t.Errorf("%s: content type %q", name, kind)
+	}
+	if (w.Code == 405) != (w.Header().Get("Allow") == "POST") || (w.Code == 401) != (w.Header().Get("WWW-Authenticate") != "") {
+		t.Errorf("%s: %v", name, w.Header())
 	}
 }
 
