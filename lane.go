@@ -61,7 +61,7 @@ type Wake struct {
 	Due         time.Time         // the smallest due time that the commit put into the lane
 	Deliveries  []PendingDelivery // what the commit put there, in order, if it is at hand
 	Changed     bool              // the endpoint itself changed: read it again
-	Urgent      bool              // somebody asked for an attempt now, even if the lane is failing
+	Urgent      int64             // the key of a delivery, due at Due, that somebody wants tried now, even if the lane is failing
 }
 
 // AttemptResult is what one attempt came to, to be recorded.

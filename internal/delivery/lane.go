@@ -14,6 +14,7 @@ const (
 	ringFactor   = 8               // deliveries held in memory for each attempt that may run
 	firstWindow  = 2               // attempts at the same time before the first success
 	probeFrom    = 5               // failures in a row from which on an endpoint is failing: one delivery at a time probes
+	maxUrgent    = 64              // deliveries of a lane that somebody wants tried now
 	probeSilence = 5 * time.Minute // the longest time without a probe while something is due
 )
 
@@ -26,10 +27,10 @@ const (
 // it, and every so often the lane is read from its start again.
 type lane struct {
 	key     int64
-	target  *target // nil until it was read
-	stale   bool    // the endpoint changed: read the target again before the next attempt
-	changes int     // how often it did: one more may come while it is being read
-	urgent  bool    // somebody asked for an attempt now
+	target  *target                 // nil until it was read
+	stale   bool                    // the endpoint changed: read the target again before the next attempt
+	changes int                     // how often it did: one more may come while it is being read
+	urgent  []tidings.QueuePosition // somebody wants these tried now
 	health  tidings.Health
 	window  int // attempts allowed at the same time
 	flying  int // attempts running
@@ -73,8 +74,10 @@ func (l *lane) wake(w tidings.Wake) {
 		l.stale = true
 		l.changes++
 	}
-	l.urgent = l.urgent || w.Urgent
-	if l.probing() && len(w.Deliveries) > 0 && l.unread != far && !l.urgent {
+	if w.Urgent != 0 && len(l.urgent) < maxUrgent {
+		l.urgent = append(l.urgent, tidings.QueuePosition{Due: w.Due, Key: w.Urgent})
+	}
+	if l.probing() && len(w.Deliveries) > 0 && l.unread != far {
 		// New rows wait behind the probe, which is set, but not for longer than a
 		// silence: the oldest delivery may be due in hours only.
 		l.lower(later(w.Due, l.health.LastFailureAt.Add(probeSilence)))
@@ -116,6 +119,7 @@ func (l *lane) restart(now time.Time) {
 // asked for.
 func (l *lane) loaded(rows []tidings.PendingDelivery, limit int, now time.Time) {
 	l.loading = false
+	l.urgent = nil // they are read like all others
 	l.unread = far
 	for i, d := range rows {
 		if d.Due.After(now) || len(l.ring) >= l.room() && !l.has(d.Key) {
@@ -144,9 +148,13 @@ func (l *lane) loaded(rows []tidings.PendingDelivery, limit int, now time.Time) 
 }
 
 // loadedProbe takes over the delivery that probes, if one may now, and when to
-// look again.
-func (l *lane) loadedProbe(rows []tidings.PendingDelivery, again time.Time) {
+// look again. urgent is the one that was asked for, if one was.
+func (l *lane) loadedProbe(rows []tidings.PendingDelivery, again time.Time, urgent tidings.QueuePosition) {
 	l.unread = again
+	l.urgent = slices.DeleteFunc(l.urgent, func(p tidings.QueuePosition) bool { return p == urgent })
+	if len(l.urgent) > 0 {
+		l.unread = time.Time{}
+	}
 	for _, d := range rows {
 		if !l.has(d.Key) {
 			l.ring = append(l.ring, d)

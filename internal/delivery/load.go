@@ -15,10 +15,10 @@ import (
 // loadJob asks for a lane to be read.
 type loadJob struct {
 	endpoint  int64
-	target    bool // read the endpoint
-	rows      bool // read rows
-	probe     bool // the lane is probing
-	urgent    bool // somebody asked for an attempt now
+	target    bool                  // read the endpoint
+	rows      bool                  // read rows
+	probe     bool                  // the lane is probing
+	urgent    tidings.QueuePosition // somebody wants this one tried now; zero: no one
 	lastProbe time.Time
 	changes   int // of the lane, when this was asked for
 	from      tidings.QueuePosition
@@ -43,9 +43,11 @@ func (e *Engine) requestLoad(l *lane, now time.Time) {
 	}
 	e.freeLoaders--
 	job := loadJob{endpoint: l.key, target: l.target == nil || l.stale || !now.Before(l.target.until), probe: l.probing(), lastProbe: l.health.LastFailureAt,
-		changes: l.changes, urgent: l.urgent, from: l.from, limit: l.room() + len(l.held) + 1}
+		changes: l.changes, from: l.from, limit: l.room() + len(l.held) + 1}
 	job.rows = l.wantsRows(now)
-	l.urgent = l.urgent && !job.rows
+	if len(l.urgent) > 0 {
+		job.urgent = l.urgent[0]
+	}
 	e.loadJobs <- job
 }
 
@@ -116,7 +118,7 @@ func (e *Engine) readTarget(ctx context.Context, endpoint int64) (*target, error
 // readProbe chooses the delivery that tries whether a failing endpoint is back:
 // the oldest one when it is due. Where that is long from now, another that is
 // due may try after a silence, so that an endpoint that came back is not left
-// waiting for hours.
+// waiting for hours. One that somebody wants tried now goes first.
 func (e *Engine) readProbe(ctx context.Context, job loadJob) (rows []tidings.PendingDelivery, again time.Time, err error) {
 	now := e.cfg.Now()
 	oldest, err := e.store.OldestPending(ctx, job.endpoint)
@@ -126,6 +128,13 @@ func (e *Engine) readProbe(ctx context.Context, job loadJob) (rows []tidings.Pen
 	if err != nil {
 		return nil, far, err
 	}
+	if job.urgent.Key != 0 {
+		before := tidings.QueuePosition{Due: job.urgent.Due, Key: job.urgent.Key - 1}
+		rows, err := e.store.Pending(ctx, job.endpoint, before, 1)
+		if err != nil || len(rows) == 1 && rows[0].Key == job.urgent.Key {
+			return rows, oldest.Due, err
+		}
+	}
 	if !oldest.Due.After(now) {
 		return []tidings.PendingDelivery{oldest}, oldest.Due, nil
 	}
@@ -134,7 +143,7 @@ func (e *Engine) readProbe(ctx context.Context, job loadJob) (rows []tidings.Pen
 		return nil, oldest.Due, err
 	}
 	at := job.lastProbe.Add(probeSilence)
-	if job.urgent || first[0].Due.After(at) {
+	if first[0].Due.After(at) {
 		at = first[0].Due
 	}
 	if !at.After(now) {
@@ -186,7 +195,7 @@ func (e *Engine) takeLoaded(l *lane, out loaded, now time.Time) {
 		l.settle()
 		l.lower(time.Time{})
 	case out.job.probe:
-		l.loadedProbe(out.rows, out.again)
+		l.loadedProbe(out.rows, out.again, out.job.urgent)
 	default:
 		l.loaded(out.rows, out.job.limit, now)
 	}

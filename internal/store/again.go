@@ -31,7 +31,7 @@ func (s *Store) TestEndpoint(ctx context.Context, org int64, id string, typ tidi
 		if err != nil {
 			return 0, err
 		}
-		t.wake(tidings.Wake{EndpointKey: e.Key, Due: fromMillis(t.now), Urgent: true})
+		t.wake(tidings.Wake{EndpointKey: e.Key, Due: fromMillis(t.now), Urgent: deliveries[0]})
 		return deliveries[0], nil
 	})
 }
@@ -51,10 +51,13 @@ func (s *Store) RetryDelivery(ctx context.Context, org int64, id string, o tidin
 		err := t.queryRow("SELECT q.endpoint_id FROM lane l CROSS JOIN queue q ON q.endpoint_id = l.endpoint_id AND q.id = $2 WHERE l.organisation_id = $1 AND l.backlog > 0",
 			[]any{org, key}, &endpoint)
 		if err == nil {
+			if err := s.notDeleted(t, endpoint); err != nil {
+				return 0, err
+			}
 			if _, err := t.exec("UPDATE queue SET due = $1 WHERE endpoint_id = $2 AND id = $3", t.now, endpoint, key); err != nil {
 				return 0, err
 			}
-			t.wake(tidings.Wake{EndpointKey: endpoint, Due: fromMillis(t.now), Urgent: true})
+			t.wake(tidings.Wake{EndpointKey: endpoint, Due: fromMillis(t.now), Urgent: key})
 			return key, nil
 		}
 		if !errors.Is(err, sql.ErrNoRows) {
@@ -71,18 +74,22 @@ func (s *Store) repeat(t *tx, org, key int64, id string) (int64, error) {
 	if err != nil {
 		return 0, notFound(err, "delivery", id)
 	}
-	e, err := s.readEndpoint(t.query, "p.id = $1", endpoint)
-	if err != nil {
+	if err := s.notDeleted(t, endpoint); err != nil {
 		return 0, err
-	}
-	if e.DeletedAt != nil {
-		return 0, tidings.Conflict("The endpoint %q of this delivery was deleted.", e.ID)
 	}
 	again, err := s.enqueueAgain(t, event, endpoint, key)
 	if err == nil {
-		t.wake(tidings.Wake{EndpointKey: endpoint, Due: fromMillis(t.now), Urgent: true})
+		t.wake(tidings.Wake{EndpointKey: endpoint, Due: fromMillis(t.now), Urgent: again})
 	}
 	return again, err
+}
+
+func (s *Store) notDeleted(t *tx, endpoint int64) error {
+	e, err := s.readEndpoint(t.query, "p.id = $1", endpoint)
+	if err == nil && e.DeletedAt != nil {
+		return tidings.Conflict("The endpoint %q of this delivery was deleted.", e.ID)
+	}
+	return err
 }
 
 // enqueueAgain puts an event into a lane once more; of is the delivery that is

@@ -227,9 +227,10 @@ const heldDue = "SELECT due FROM queue WHERE issuance_key = $1 AND endpoint_id =
 
 // enqueue puts a delivery into its lane. While an earlier event of the same
 // issuance waits for one of its first retries there, this one is due no sooner:
-// the key itself keeps the order. Samples tell no story: they are sent at once.
+// the key itself keeps the order. Samples tell no story, and what is sent again
+// is older than all that waits: they are sent at once.
 func (t *tx) enqueue(d tidings.PendingDelivery) error {
-	if !d.Test {
+	if !d.Test && d.RetryOf == 0 {
 		var held int64
 		err := t.queryRow(heldDue, []any{d.IssuanceKey, d.EndpointKey, tidings.HeldRetries}, &held)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
