@@ -184,11 +184,11 @@ func (s *Server) work(route *Route, w http.ResponseWriter, r *http.Request, c *c
 	if !c.Scopes.Has(route.Scope) && !c.Scopes.Has(tidings.ScopeAdmin) {
 		return insufficientScope(route.Scope)
 	}
-	if s.inFlight.Add(1) > int64(s.cfg.MaxInFlight) {
-		s.inFlight.Add(-1)
-		return tidings.Unavailable(time.Second, nil, "The server has too much to do; try again.")
+	leave, err := s.admit(route, c.Organisation.Key)
+	if err != nil {
+		return err
 	}
-	defer s.inFlight.Add(-1)
+	defer leave()
 	if err := s.quotas.request(c.Organisation.Key, s.cfg.Quota); err != nil {
 		return err
 	}
@@ -215,6 +215,20 @@ func (s *Server) work(route *Route, w http.ResponseWriter, r *http.Request, c *c
 		}
 	}
 	return route.run(ctx, c, body.Bytes(), out)
+}
+
+// admit bounds what is worked on at once. Streams, which last, are counted apart
+// and by organisation, so that they leave room for requests.
+func (s *Server) admit(route *Route, org int64) (leave func(), err error) {
+	if route.Stream {
+		return s.streams.open(org)
+	}
+	leave = func() { s.inFlight.Add(-1) }
+	if s.inFlight.Add(1) > int64(s.cfg.MaxInFlight) {
+		leave()
+		return nil, tidings.Unavailable(time.Second, nil, "The server has too much to do; try again.")
+	}
+	return leave, nil
 }
 
 // authenticate reads the bearer token (RFC 6750, section 2.1). The other two

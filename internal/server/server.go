@@ -188,6 +188,7 @@ type Server struct {
 	document *document
 	inFlight atomic.Int64
 	quotas   quotas
+	streams  streams
 	stopping chan struct{} // closed when streams have to end
 }
 

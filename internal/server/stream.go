@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
+	"sync"
 	"time"
 
 	"tidings"
@@ -20,7 +22,37 @@ const (
 	heartbeat  = 15 * time.Second
 	// streamWrite bounds one write to a listener.
 	streamWrite = 20 * time.Second
+	// maxStreams is how many streams an organisation may have open: each keeps
+	// a connection, and looks for events after each commit.
+	maxStreams = 32
 )
+
+// streams counts the open streams of each organisation.
+type streams struct {
+	mu    sync.Mutex
+	count map[int64]int
+}
+
+// open counts one more, until close is called.
+func (s *streams) open(org int64) (close func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count[org] >= maxStreams {
+		return nil, &tidings.Error{Kind: tidings.KindLimited, Retry: heartbeat,
+			Message: "The organisation has " + strconv.Itoa(maxStreams) + " streams open, as many as it may have."}
+	}
+	if s.count == nil {
+		s.count = map[int64]int{}
+	}
+	s.count[org]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.count[org]--; s.count[org] == 0 {
+			delete(s.count, org)
+		}
+	}, nil
+}
 
 // stream makes a route that answers with server-sent events (HTML Living
 // Standard, section 9.2).

@@ -1,0 +1,40 @@
+package server_test
+
+import (
+	"net/http"
+	"testing"
+
+	"tidings"
+	"tidings/internal/server"
+)
+
+// Listeners stay for hours. Those of one organisation must not use up what the
+// server works on at once, nor what others may open.
+func TestStreamsLeaveRoomForRequestsAndOthers(t *testing.T) {
+	w := newWorld(t, func(c *server.Config) { c.MaxInFlight = 1 })
+	listen := func(token string) int {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.http.URL+server.Prefix+"/events/stream", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		response, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { response.Body.Close() })
+		return response.StatusCode
+	}
+	for i := range 32 {
+		if got := listen(w.token); got != http.StatusOK {
+			t.Fatalf("stream %d gets %d", i+1, got)
+		}
+	}
+	w.get("/events").want(http.StatusOK)
+	if got := listen(w.token); got != http.StatusTooManyRequests {
+		t.Errorf("one stream too many gets %d, want 429", got)
+	}
+	if got := listen(w.newToken("other", tidings.ScopeRead)); got != http.StatusOK {
+		t.Errorf("another organisation's stream gets %d", got)
+	}
+}
