@@ -277,6 +277,25 @@ func TestAStopWithFullFlightSleeps(t *testing.T) {
 	})
 }
 
+func TestARateLimitThatIsRaisedHoldsAtOnce(t *testing.T) {
+	inWorld(t, delivery.Config{}, fine, func(t *testing.T, w *world) {
+		_, err := w.store.CreateEndpoint(t.Context(), w.org, tidings.NewEndpoint{ID: "a", Settings: tidings.Settings{URL: "https://a", RateLimit: 0.01}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.publish(2, "i")
+		after(time.Second)
+		none := 0.0
+		if _, err := w.store.UpdateEndpoint(t.Context(), w.org, "a", tidings.EndpointPatch{RateLimit: &none}); err != nil {
+			t.Fatal(err)
+		}
+		after(time.Second)
+		if got := len(w.sent()); got != 2 {
+			t.Errorf("%d attempts without a limit, want 2", got)
+		}
+	})
+}
+
 func TestRetryAfterPausesTheWholeLane(t *testing.T) {
 	var answered atomic.Bool
 	inWorld(t, delivery.Config{}, func(s sent) delivery.Answer {

@@ -175,6 +175,8 @@ func (e *Engine) takeLoaded(l *lane, out loaded, now time.Time) {
 		first := l.target == nil
 		if !first && l.target.RateLimit == out.target.RateLimit {
 			out.target.limiter = l.target.limiter
+		} else {
+			l.slot = time.Time{} // it was that of another limit
 		}
 		l.target, l.stale = out.target, l.changes != out.job.changes
 		l.window = min(l.window, l.target.MaxInFlight)
