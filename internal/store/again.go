@@ -305,7 +305,7 @@ func (s *Store) recoverOne(t *tx, x pastEvent, r recovery) (int, error) {
 	if err := t.queryRow("SELECT max(id), max(ended_at) FROM delivery WHERE event_id = $1 AND endpoint_id = $2", []any{x.key, r.endpoint}, &failed, &ended); err != nil {
 		return 0, err
 	}
-	if x.created < r.since && ended.Int64 < r.since {
+	if x.created < r.since && (ended.Int64 < r.since || ended.Int64 > r.until) {
 		return 0, nil // neither accepted nor failed in the period
 	}
 	if !failed.Valid {
