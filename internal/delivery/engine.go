@@ -282,6 +282,9 @@ func (e *Engine) conclude(l *lane, f attempted, now time.Time) {
 		policy.RetrySchedule = schedule
 	}
 	decision := policy.Decide(d.AttemptCount+1, f.answer, before, now, luck())
+	if f.attempt.target.URL != l.target.URL {
+		decision.Disable = "" // an address that the endpoint has left says nothing of the one it has now
+	}
 	l.ended(d, decision)
 	e.unrecorded++
 	e.results.put(f.result(decision, before))

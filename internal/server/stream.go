@@ -109,10 +109,11 @@ func (s *Server) streamStart(ctx context.Context, c *call) (string, error) {
 	if id == "" {
 		return s.cfg.Events.LastEvent(ctx, c.Organisation.Key)
 	}
-	if _, err := s.cfg.Events.Event(ctx, c.Organisation.Key, id); err != nil {
-		if tidings.KindOf(err) == tidings.KindNotFound {
-			return "", tidings.Invalid("", "There is no event %q to go on from (header Last-Event-ID).", short(id))
-		}
+	_, err := s.cfg.Events.Events(ctx, c.Organisation.Key, tidings.EventFilter{}, tidings.Page{Size: 1, After: id})
+	if tidings.KindOf(err) == tidings.KindInvalid && err != nil {
+		return "", tidings.Invalid("", "There is no event %q to go on from (header Last-Event-ID).", short(id))
+	}
+	if err != nil {
 		return "", err
 	}
 	return id, nil
