@@ -378,7 +378,7 @@ func (e *Engine) onSweep(now time.Time) {
 			every *= dormantFactor
 		}
 		switch {
-		case l.quiet() && !l.idle.IsZero() && now.Sub(l.idle) >= idleAfter:
+		case l.quiet() && !l.idle.IsZero() && now.Sub(l.idle) >= idleAfter && !now.Before(l.slot):
 			e.timers.drop(l)
 			delete(e.lanes, key)
 			continue
