@@ -41,7 +41,8 @@ type cli struct {
 	Template templateCommand `cmd:"" help:"Manage the credential templates."`
 	Audit    auditCommand    `cmd:"" help:"Look at who changed what."`
 
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Completion completionCommand `cmd:"" help:"Print what a shell needs to complete commands and flags."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
 // environment is what a command works with besides its flags.
