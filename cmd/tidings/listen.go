@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -105,7 +106,10 @@ func (c listenCommand) check() (state string, err error) {
 	if c.State != "" {
 		return c.State, nil
 	}
-	return defaultStatePath(c.URL, c.ClientID, c.Forward)
+	if c.URL == "" || c.ClientID == "" { // else the secret would be another's
+		return "", errors.New("the state is kept for a server and a client: set TIDINGS_URL (or --url) and TIDINGS_CLIENT_ID (or --client-id), or give --state FILE")
+	}
+	return defaultStatePath(strings.TrimRight(c.URL, "/"), c.ClientID, c.Forward)
 }
 
 // stopped explains an error, unless it comes from Ctrl-C, which is none.

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,9 +16,9 @@ import (
 	"tidings/internal/apptest"
 )
 
-// startListener runs tidings listen until the returned function ends it as
-// Ctrl-C does, and fails the test unless that is clean.
-func startListener(t *testing.T, variables map[string]string, state string) (stop func()) {
+// startListener runs tidings listen. interrupt is Ctrl-C; wait waits for the
+// end and fails the test unless that is clean.
+func startListener(t *testing.T, variables map[string]string, state string) (interrupt, wait func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var out, log bytes.Buffer
@@ -23,9 +26,8 @@ func startListener(t *testing.T, variables map[string]string, state string) (sto
 	args := []string{"listen", "--url", variables["TIDINGS_URL"], "--client-id", variables["TIDINGS_CLIENT_ID"], "--client-secret", variables["TIDINGS_CLIENT_SECRET"],
 		"--ca", variables["TIDINGS_CA"], "--forward", variables["LOCAL"], "--state", state, "--retry-delays", "1ms,1ms,1ms"}
 	go func() { ended <- run(ctx, args, &environment{stdout: &out, stderr: &log}) }()
-	return func() {
+	return cancel, func() {
 		t.Helper()
-		cancel()
 		if code := <-ended; code != exitDone {
 			t.Errorf("listen ends with %d:\n%s", code, log.String())
 		}
@@ -51,7 +53,7 @@ func TestListenMissesNothingOverRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.close()
-		stop := startListener(t, variables, state)
+		interrupt, wait := startListener(t, variables, state)
 		var want []string
 		for round := range 8 {
 			var batch []apptest.Object
@@ -67,12 +69,17 @@ func TestListenMissesNothingOverRestarts(t *testing.T) {
 			}
 			if round%3 == 1 { // in the middle of posting
 				apptest.Await(t, "some events of the round were taken", func() bool { return w.local.taken() > round*25 })
-				stop()
-				stop = startListener(t, variables, state)
+				interrupt()
+				wait()
+				interrupt, wait = startListener(t, variables, state)
 			}
 		}
 		apptest.Await(t, "every event was taken", func() bool { return w.local.taken() == len(want) })
-		stop()
+		interrupt()
+		wait()
+		if info, err := os.Stat(state); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("the state, which holds a secret, is %v, %v", info.Mode(), err)
+		}
 		got, again := w.local.order(t)
 		if strings.Join(got, " ") != strings.Join(want, " ") {
 			t.Errorf("events arrived as %v", got)
@@ -82,4 +89,37 @@ func TestListenMissesNothingOverRestarts(t *testing.T) {
 		}
 	})
 	goleak.VerifyNone(t, ignore)
+}
+
+// A post that is on its way at Ctrl-C ends, and is not made again.
+func TestListenLetsAPostEnd(t *testing.T) {
+	dir := t.TempDir()
+	w, variables := newScriptWorld(t, dir)
+	arrived, release := make(chan string), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- r.Header.Get("webhook-id")
+		<-release
+	}))
+	defer slow.Close()
+	variables["LOCAL"] = slow.URL
+	state := filepath.Join(dir, "listen.json")
+	s, err := openState(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.moveTo(""); err != nil {
+		t.Fatal(err)
+	}
+	s.close()
+	id := w.app.Publish("openid4vc.issuance.offered", "order-1")
+	interrupt, wait := startListener(t, variables, state)
+	if got := <-arrived; got != id {
+		t.Errorf("event %s arrived, not %s", got, id)
+	}
+	interrupt()
+	close(release)
+	wait()
+	if err := s.read(); err != nil || s.Position != id {
+		t.Errorf("the position is %q, not %q, %v", s.Position, id, err)
+	}
 }

@@ -60,6 +60,7 @@ func newScriptWorld(t testing.TB, work string) (w *scriptWorld, variables map[st
 	return w, map[string]string{
 		"TIDINGS_URL": w.app.URL, "TIDINGS_CLIENT_ID": apptest.ClientID, "TIDINGS_CLIENT_SECRET": apptest.ClientSecret, "TIDINGS_CA": ca,
 		"RECEIVER": receiver.URL, "LOCAL": w.local.url, "XDG_STATE_HOME": filepath.Join(work, "state"), "DATA": w.app.Dir, "TZ": "UTC",
+		"GORACE": "atexit_sleep_ms=0", // else each command with the race detector ends a second later
 	}
 }
 

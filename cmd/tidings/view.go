@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"iter"
@@ -32,7 +33,8 @@ func (v *view) add(name, value string) {
 
 // write writes what there is, in columns.
 func (v view) write(w io.Writer) error {
-	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var text bytes.Buffer
+	columns := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, m := range v.members {
 		fmt.Fprintf(columns, "%s\t%s\n", m[0], printable(m[1]))
 	}
@@ -51,7 +53,15 @@ func (v view) write(w io.Writer) error {
 	if v.note != "" {
 		fmt.Fprintln(columns, v.note)
 	}
-	return columns.Flush()
+	if err := columns.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printable keeps a stranger's text from steering the terminal.
