@@ -168,7 +168,9 @@ type endpointCreate struct {
 
 // Help shows examples.
 func (endpointCreate) Help() string {
-	return `  tidings endpoint create https://receiver.example/webhooks --id accounts \
+	return `For example:
+
+  tidings endpoint create https://receiver.example/webhooks --id accounts \
       --filter-types openid4vc.issuance.completed,openid4vc.issuance.failed`
 }
 

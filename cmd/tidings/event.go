@@ -81,7 +81,9 @@ type eventPublish struct {
 
 // Help shows examples.
 func (eventPublish) Help() string {
-	return `  tidings event publish openid4vc.issuance.completed order-1
+	return `For example:
+
+  tidings event publish openid4vc.issuance.completed order-1
 
 A file holds an array:
 

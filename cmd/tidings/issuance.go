@@ -75,7 +75,9 @@ type issuanceCreate struct {
 
 // Help shows examples.
 func (issuanceCreate) Help() string {
-	return `  tidings issuance create TEMPLATE-ID \
+	return `For example:
+
+  tidings issuance create TEMPLATE-ID \
       --attribute holder_name="Ada Example" --attribute age:=36
 
 What stands on the command line can be seen by others on the machine; --file - reads the attributes from standard input.`

@@ -87,7 +87,9 @@ type templateCreate struct {
 
 // Help shows examples.
 func (templateCreate) Help() string {
-	return `  tidings template create library-card --name "Library card" \
+	return `For example:
+
+  tidings template create library-card --name "Library card" \
       --attribute card_number:string:required:disclosed \
       --attribute holder_name:string:required`
 }
