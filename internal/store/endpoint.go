@@ -157,9 +157,10 @@ func (s *Store) Endpoints(ctx context.Context, org int64, p tidings.Page) (tidin
 	q := listQuery{table: endpointTable, columns: endpointColumns, order: "p.id"}
 	q.add("p.organisation_id = $", org)
 	q.where = append(q.where, "p.deleted_at IS NULL")
-	return list(ctx, s, q, p, func(id string) (int64, error) {
-		e, err := s.Endpoint(ctx, org, id)
-		return e.Key, err
+	return list(ctx, s, q, p, func(id string) (key int64, err error) {
+		// Also one that was deleted since: the list goes on behind it.
+		err = s.queryRow(ctx, "SELECT id FROM endpoint WHERE organisation_id = $1 AND public_id = $2 ORDER BY deleted_at IS NOT NULL, id DESC LIMIT 1", []any{org, id}, &key)
+		return key, notFound(err, "endpoint", id)
 	}, scanEndpoint)
 }
 
