@@ -37,7 +37,10 @@ const (
 	houseEvery = 2 * time.Second
 	// houseChunk is how many rows one transaction of it touches: few, so that
 	// deliveries do not wait behind it.
-	houseChunk = 100
+	houseChunk = 25
+	// housePause lies between two transactions, so that traffic gets most of
+	// the writer's time.
+	housePause = 5 * time.Millisecond
 )
 
 // keepHouse does what needs doing now and then: it ends the deliveries of
@@ -86,10 +89,18 @@ func (a *App) detail(ctx context.Context) (any, error) {
 }
 
 func untilNothing(ctx context.Context, work func(context.Context, int) (int, error)) error {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for ctx.Err() == nil {
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		if n, err := work(ctx, houseChunk); err != nil || n == 0 {
 			return err
 		}
+		pause.Reset(housePause)
 	}
 	return ctx.Err()
 }

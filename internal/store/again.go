@@ -291,18 +291,23 @@ func (t *tx) eventsFrom(r recovery, limit int) (out []pastEvent, err error) {
 	return out, err
 }
 
+// The pluses keep the database from walking the endpoint's queue and history.
+const (
+	arriving = `SELECT 1 FROM queue WHERE issuance_key = $1 AND +endpoint_id = $2 AND event_id = $3
+		UNION ALL SELECT 1 FROM delivery WHERE event_id = $3 AND +endpoint_id = $2 AND status = 'delivered' LIMIT 1`
+	lastEnded = "SELECT max(id), max(ended_at) FROM delivery WHERE event_id = $1 AND +endpoint_id = $2"
+)
+
 // recoverOne sends an event again unless the endpoint has it or is about to get
 // it. A delivery that was never made belongs to the event's own from now on.
 func (s *Store) recoverOne(t *tx, x pastEvent, r recovery) (int, error) {
 	var one int
-	err := t.queryRow(`SELECT 1 FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND event_id = $3
-		UNION ALL SELECT 1 FROM delivery WHERE event_id = $3 AND endpoint_id = $2 AND status = 'delivered' LIMIT 1`,
-		[]any{x.issuance, r.endpoint, x.key}, &one)
+	err := t.queryRow(arriving, []any{x.issuance, r.endpoint, x.key}, &one)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return 0, err
 	}
 	var failed, ended sql.NullInt64
-	if err := t.queryRow("SELECT max(id), max(ended_at) FROM delivery WHERE event_id = $1 AND endpoint_id = $2", []any{x.key, r.endpoint}, &failed, &ended); err != nil {
+	if err := t.queryRow(lastEnded, []any{x.key, r.endpoint}, &failed, &ended); err != nil {
 		return 0, err
 	}
 	if x.created < r.since && (ended.Int64 < r.since || ended.Int64 > r.until) {

@@ -24,6 +24,9 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{fanoutOf, "endpoint USING INDEX endpoint_list (organisation_id=?)"},
 		{eventsOf, "event USING INDEX event_feed (organisation_id=? AND position>? AND position<?)"},
 		{dropEvent, "q USING INDEX queue_issuance (issuance_key=?)"},
+		{arriving, "queue USING INDEX queue_issuance (issuance_key=?)"},
+		{arriving, "delivery USING INDEX delivery_event (event_id=?)"},
+		{lastEnded, "delivery USING INDEX delivery_event (event_id=?)"},
 		{endQueued, "queue USING COVERING INDEX queue_id (endpoint_id=? AND id=?)"},
 	} {
 		var plan []string

@@ -1,0 +1,49 @@
+package apptest_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"tidings/internal/apptest"
+)
+
+// BenchmarkChores gives the p99 from publish to arrival at one endpoint alone,
+// and while another organisation's endpoint with 100,000 deliveries is deleted,
+// or gets as many by a recovery.
+func BenchmarkChores(b *testing.B) {
+	const backlog = 100_000
+	chores := map[string]func(api *apptest.API, endpoint string){
+		"delete": func(api *apptest.API, endpoint string) {
+			api.Call("DELETE", "/endpoints/"+endpoint, nil, http.StatusNoContent, nil)
+		},
+		"recover": func(api *apptest.API, _ string) {
+			late := register(api, "https://receiver.invalid/late", failed)
+			api.Call("PATCH", "/endpoints/"+late, apptest.Object{"status": "disabled"}, http.StatusOK, nil)
+			since := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
+			api.Call("POST", "/endpoints/"+late+"/recover", apptest.Object{"since": since}, http.StatusAccepted, nil)
+		},
+	}
+	for name, chore := range chores {
+		b.Run(name, func(b *testing.B) {
+			n := newNeighbours(b, true)
+			api, other := n.organisation("one", 0, 0), n.organisation("two", 0, 1)
+			endpoint := register(api, "https://receiver.invalid/paused", failed)
+			api.Call("PATCH", "/endpoints/"+endpoint, apptest.Object{"status": "disabled"}, http.StatusOK, nil)
+			for left := backlog; left > 0; left -= 1000 {
+				publish(b, api, many(1000, failed, fmt.Sprint("pile", left))...)
+			}
+			n.measure(other, "warm", 200, nil)
+			alone := n.measure(other, "alone", 1000, []string{"/two0"})
+			b.ResetTimer()
+			for i := range b.N {
+				chore(api, endpoint)
+				beside := n.measure(other, fmt.Sprint("beside-", i), 1000, []string{"/two0"})
+				b.ReportMetric(ms(p99(alone)), "p99-alone-ms")
+				b.ReportMetric(ms(p99(beside)), "p99-beside-ms")
+				b.ReportMetric(float64(p99(beside))/float64(p99(alone)), "ratio")
+			}
+		})
+	}
+}
