@@ -109,12 +109,28 @@ func (p EndpointPatch) Apply(s Settings) Settings {
 	}
 	set(&s.Description, p.Description)
 	set(&s.FilterTypes, p.FilterTypes)
-	set(&s.Headers, p.Headers)
+	if p.Headers != nil {
+		s.Headers = keepHidden(*p.Headers, s.Headers)
+	}
 	set(&s.RateLimit, p.RateLimit)
 	set(&s.MaxInFlight, p.MaxInFlight)
 	set(&s.RetrySchedule, p.RetrySchedule)
 	set(&s.Signatures, p.Signatures)
 	return s
+}
+
+// HiddenValue stands in answers for the value of a header. Sent back, it keeps
+// the value that there is.
+const HiddenValue = "***"
+
+func keepHidden(headers, before map[string]string) map[string]string {
+	out := maps.Clone(headers)
+	for name, value := range out {
+		if old, ok := before[name]; ok && value == HiddenValue {
+			out[name] = old
+		}
+	}
+	return out
 }
 
 func set[T any](to *T, from *T) {
@@ -204,6 +220,8 @@ func checkHeaders(headers map[string]string) error {
 			return Invalid(at, "This is no name of a header.")
 		case slices.Contains(fixedHeaders, lower) || strings.HasPrefix(lower, "webhook-"):
 			return Invalid(at, "The header %q is set by the sender.", lower)
+		case value == HiddenValue:
+			return Invalid(at, "%q stands for a value that is not shown, and there is none: send the value itself.", HiddenValue)
 		case seen[lower]:
 			return Invalid(at, "The header %q stands there twice.", lower)
 		case len(value) > maxHeaderValue || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):

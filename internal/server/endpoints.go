@@ -137,7 +137,7 @@ func (s *Server) showEndpoint(e tidings.Endpoint) Endpoint {
 		if out.Headers == nil {
 			out.Headers = map[string]string{}
 		}
-		out.Headers[name] = "***"
+		out.Headers[name] = tidings.HiddenValue
 	}
 	if e.FirstFailureAt != nil && e.Status == tidings.EndpointEnabled && s.cfg.DisableAfter > 0 {
 		at := Time(e.FirstFailureAt.Add(s.cfg.DisableAfter))

@@ -74,7 +74,13 @@ func (s *Server) streamEvents(ctx context.Context, c *call) error {
 	h["Cache-Control"] = noStore
 	h.Set("X-Accel-Buffering", "no")
 	out := eventStream{http.NewResponseController(c.w), c.w}
-	if !out.write([]byte(": events in the order in which they were accepted\n\n")) {
+	// The place where the stream begins, so that whoever loses the connection
+	// before the first event goes on from there, too.
+	hello := ": events in the order in which they were accepted\n"
+	if after != "" {
+		hello += "id: " + after + "\n"
+	}
+	if !out.write([]byte(hello + "\n")) {
 		return errStreamed
 	}
 	beat := time.NewTicker(heartbeat)
