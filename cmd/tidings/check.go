@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"tidings/internal/store"
 )
@@ -25,7 +26,16 @@ func (c checkCommand) Run(ctx context.Context, env *environment) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(env.stdout, "ok: every accepted event has all its deliveries, nothing is forgotten, every issuance told its story once")
+		size, err := s.Size(ctx)
+		if err != nil {
+			return err
+		}
+		oldest := "none"
+		if size.OldestEvent != nil {
+			oldest = size.OldestEvent.Format(time.RFC3339)
+		}
+		fmt.Fprintln(env.stdout, "ok: every accepted event has all its deliveries, nothing is forgotten, every issuance told its story once")
+		_, err = fmt.Fprintf(env.stdout, "size %.1f MB, free on disk %.1f MB, oldest event %s\n", float64(size.Bytes)/1e6, float64(size.Free)/1e6, oldest)
 		return err
 	})
 }
