@@ -27,7 +27,7 @@ build: ## Build one static binary, bin/tidings
 
 test: ## Run all tests with the race detector; installs what they need (PACKAGES=./...)
 	@scripts/need-cc.sh
-	@scripts/need-curl.sh
+	@scripts/need-programs.sh
 	@scripts/install-postgresql.sh
 	@if [ -x internal/foreign/install.sh ]; then internal/foreign/install.sh; fi
 	@$(GO) build -o bin/testrun ./scripts/testrun
