@@ -2,10 +2,13 @@ package apptest_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"tidings/internal/app"
 	"tidings/internal/apptest"
 )
 
@@ -45,5 +48,36 @@ func BenchmarkChores(b *testing.B) {
 				b.ReportMetric(float64(p99(beside))/float64(p99(alone)), "ratio")
 			}
 		})
+	}
+}
+
+// BenchmarkRetention gives the same while a month of history is dropped: 100,000
+// deliveries become too old at once, as the server's clock is moved.
+func BenchmarkRetention(b *testing.B) {
+	const history = 100_000
+	var shift atomic.Int64
+	a := apptest.New(b, func(c *app.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(shift.Load())) }
+		c.Log = slog.New(slog.DiscardHandler)
+	})
+	n := &neighbours{t: b, tally: newTally()}
+	old := apptest.NewReceiver(b, a.CA, nil)
+	register(a.API, old.URL, failed)
+	register(a.API, apptest.NewReceiver(b, a.CA, n.tally.answer).URL, completed)
+	for left := history; left > 0; left -= 1000 {
+		publish(b, a.API, many(1000, failed, fmt.Sprint("old", left))...)
+	}
+	old.Wait(history)
+	n.Process = &apptest.Process{API: a.API}
+	n.measure(a.API, "warm", 200, nil)
+	alone := n.measure(a.API, "alone", 1000, []string{"/webhooks"})
+	b.ResetTimer()
+	for i := range b.N {
+		shift.Add(int64(31 * 24 * time.Hour))
+		later := apptest.NewAPI(b, a.URL, a.CA) // the token is as old as the history
+		beside := n.measure(later, fmt.Sprint("beside-", i), 1000, []string{"/webhooks"})
+		b.ReportMetric(ms(p99(alone)), "p99-alone-ms")
+		b.ReportMetric(ms(p99(beside)), "p99-beside-ms")
+		b.ReportMetric(float64(p99(beside))/float64(p99(alone)), "ratio")
 	}
 }

@@ -77,7 +77,7 @@ func (s *Server) streamEvents(ctx context.Context, c *call) error {
 	// The place where the stream begins, so that whoever loses the connection
 	// before the first event goes on from there, too.
 	hello := ": events in the order in which they were accepted\n"
-	if after != "" {
+	if after != "" && c.r.Header.Get("Last-Event-ID") == "" {
 		hello += "id: " + after + "\n"
 	}
 	if !out.write([]byte(hello + "\n")) {
