@@ -35,12 +35,11 @@ func (s sender) Post(ctx context.Context, url string, header http.Header, body [
 const (
 	// houseEvery is how often the house is kept.
 	houseEvery = 2 * time.Second
-	// houseChunk is how many rows one transaction of it touches: few, so that
-	// deliveries do not wait behind it.
-	houseChunk = 25
-	// housePause lies between two transactions, so that traffic gets most of
-	// the writer's time.
-	housePause = 5 * time.Millisecond
+	// A step of it touches few rows while there is traffic, with a pause behind
+	// it, so that nobody waits noticeably; many while there is none.
+	houseStep      = 5
+	housePause     = 5 * time.Millisecond
+	quietHouseStep = 200
 )
 
 // keepHouse does what needs doing now and then: it ends the deliveries of
@@ -59,7 +58,7 @@ func (a *App) keepHouse(ctx context.Context) {
 	}
 	for {
 		for _, chore := range chores {
-			if err := untilNothing(ctx, chore.do); err != nil && ctx.Err() == nil {
+			if err := a.untilNothing(ctx, chore.do); err != nil && ctx.Err() == nil {
 				a.cfg.Log.Error(chore.what, "error", err)
 			}
 		}
@@ -88,7 +87,7 @@ func (a *App) detail(ctx context.Context) (any, error) {
 	return d, err
 }
 
-func untilNothing(ctx context.Context, work func(context.Context, int) (int, error)) error {
+func (a *App) untilNothing(ctx context.Context, work func(context.Context, int) (int, error)) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for ctx.Err() == nil {
@@ -97,10 +96,14 @@ func untilNothing(ctx context.Context, work func(context.Context, int) (int, err
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if n, err := work(ctx, houseChunk); err != nil || n == 0 {
+		step, rest := houseStep, housePause
+		if a.Store.Quiet() {
+			step, rest = quietHouseStep, 0
+		}
+		if n, err := work(ctx, step); err != nil || n == 0 {
 			return err
 		}
-		pause.Reset(housePause)
+		pause.Reset(rest)
 	}
 	return ctx.Err()
 }

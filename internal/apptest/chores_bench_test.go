@@ -61,13 +61,20 @@ func BenchmarkRetention(b *testing.B) {
 		c.Log = slog.New(slog.DiscardHandler)
 	})
 	n := &neighbours{t: b, tally: newTally()}
-	old := apptest.NewReceiver(b, a.CA, nil)
+	var arrived atomic.Int64
+	all := make(chan struct{})
+	old := apptest.NewReceiver(b, a.CA, func(w http.ResponseWriter, _ *http.Request, _ apptest.Received) {
+		w.WriteHeader(http.StatusNoContent)
+		if arrived.Add(1) == history {
+			close(all)
+		}
+	})
 	register(a.API, old.URL, failed)
 	register(a.API, apptest.NewReceiver(b, a.CA, n.tally.answer).URL, completed)
 	for left := history; left > 0; left -= 1000 {
 		publish(b, a.API, many(1000, failed, fmt.Sprint("old", left))...)
 	}
-	old.Wait(history)
+	<-all
 	n.Process = &apptest.Process{API: a.API}
 	n.measure(a.API, "warm", 200, nil)
 	alone := n.measure(a.API, "alone", 1000, []string{"/webhooks"})

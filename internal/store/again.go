@@ -229,7 +229,7 @@ func (s *Store) Recovering(ctx context.Context, limit int) (done int, err error)
 	if err != nil {
 		return 0, err
 	}
-	err = s.w.submit(ctx, classTransition, r.organisation, limit, func(t *tx) (err error) {
+	err = s.w.submit(ctx, classHouse, r.organisation, limit, func(t *tx) (err error) {
 		done, err = s.recoverStep(t, r, limit)
 		return err
 	})

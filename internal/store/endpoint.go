@@ -289,7 +289,7 @@ func (s *Store) CancelDeleted(ctx context.Context, limit int) (canceled int, err
 		}
 		return 0, err
 	}
-	err = s.w.submit(ctx, classTransition, 0, limit, func(t *tx) (err error) {
+	err = s.w.submit(ctx, classHouse, 0, limit, func(t *tx) (err error) {
 		canceled, err = t.endPending(endpoint, far, limit, tidings.DeliveryCanceled, tidings.ReasonEndpointDeleted)
 		return err
 	})

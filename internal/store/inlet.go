@@ -16,6 +16,7 @@ const (
 	classResult class = iota
 	classTransition
 	classPublish
+	classHouse // house-keeping: when nobody else waits
 	classes
 )
 
@@ -98,6 +99,13 @@ func (in *inlets) drain(maxRows int) (items []*item, open bool) {
 	defer in.mu.Unlock()
 	rows := 0
 	for c := range in.queues {
+		if class(c) == classHouse && len(items) > 0 { // in a batch of its own, so that nobody waits for it
+			if len(in.queues[c]) > 0 {
+				in.signal()
+				return items, true
+			}
+			break
+		}
 		n := 0
 		for _, it := range in.queues[c] {
 			if rows > 0 && rows+it.rows > maxRows {

@@ -198,7 +198,7 @@ func (s *Store) Prune(ctx context.Context, limit int) (pruned int, err error) {
 	if err != nil || !due {
 		return 0, err
 	}
-	err = s.w.submit(ctx, classTransition, 0, limit, func(t *tx) error {
+	err = s.w.submit(ctx, classHouse, 0, limit, func(t *tx) error {
 		n, err := t.exec("DELETE FROM nonce WHERE hash IN (SELECT hash FROM nonce WHERE expires_at <= $1 LIMIT $2)", t.now, limit)
 		if err != nil {
 			return err

@@ -40,7 +40,7 @@ func (s *Store) Retain(ctx context.Context, limit int) (touched int, err error) 
 	if err != nil || !due && old == 0 {
 		return 0, err
 	}
-	err = s.w.submit(ctx, classTransition, 0, limit, func(t *tx) error {
+	err = s.w.submit(ctx, classHouse, 0, limit, func(t *tx) error {
 		ended, err := 0, error(nil)
 		if old != 0 {
 			if ended, err = t.endPending(old, before, limit, tidings.DeliveryFailed, tidings.ReasonRetention); err != nil {

@@ -155,6 +155,14 @@ func (s *Store) Ready(ctx context.Context) error {
 	return s.reads.QueryRowContext(ctx, "SELECT 1").Scan(&one)
 }
 
+// Quiet tells whether nothing but house-keeping was written in the last moment,
+// so that house-keeping may take larger steps.
+func (s *Store) Quiet() bool {
+	return time.Since(time.Unix(0, s.w.traffic.Load())) > quietAfter
+}
+
+const quietAfter = 100 * time.Millisecond
+
 // ErrLocked says that another process serves this data folder.
 var ErrLocked = errors.New("the data folder is in use")
 

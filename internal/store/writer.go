@@ -34,6 +34,7 @@ type writer struct {
 	onWake  func([]tidings.Wake)
 	onFatal func(error)
 	failing atomic.Pointer[error]         // the storage trouble of the newest batch, nil when it went well
+	traffic atomic.Int64                  // when the newest batch with more than house-keeping was committed, in nanoseconds since 1970
 	changed atomic.Pointer[chan struct{}] // closed and renewed when events were committed
 	stopped chan struct{}
 }
@@ -177,6 +178,9 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		return len(items), err
 	}
 	w.keys = t.keys
+	if items[0].class != classHouse {
+		w.traffic.Store(time.Now().UnixNano())
+	}
 	if t.told {
 		fresh := make(chan struct{})
 		close(*w.changed.Swap(&fresh))
