@@ -27,6 +27,8 @@ const (
 	// transitionPatience is how long a transition waits for the writer before
 	// its caller is told to come back.
 	transitionPatience = 5 * time.Second
+	// housePatience is how long house-keeping lets everybody else go first.
+	housePatience = 50 * time.Millisecond
 )
 
 // item is one write. do is pure but for its transaction: it may run twice.
@@ -37,10 +39,11 @@ type item struct {
 	do           func(*tx) error
 	err          error
 	done         chan struct{}
-	taken        bool // guarded by inlets.mu
+	since        time.Time // when it was queued
+	taken        bool      // guarded by inlets.mu
 }
 
-// inlets are the three queues before the writer.
+// inlets are the queues before the writer.
 type inlets struct {
 	mu       sync.Mutex
 	ready    chan struct{} // holds a token while something waits or the inlets are closed
@@ -69,6 +72,7 @@ func (in *inlets) push(it *item) error {
 		in.waiting += it.rows
 		in.waitingO[it.organisation] += it.rows
 	}
+	it.since = time.Now()
 	in.queues[it.class] = append(in.queues[it.class], it)
 	in.signal()
 	return nil
@@ -99,12 +103,11 @@ func (in *inlets) drain(maxRows int) (items []*item, open bool) {
 	defer in.mu.Unlock()
 	rows := 0
 	for c := range in.queues {
-		if class(c) == classHouse && len(items) > 0 { // in a batch of its own, so that nobody waits for it
-			if len(in.queues[c]) > 0 {
-				in.signal()
-				return items, true
-			}
-			break
+		// House-keeping gets a batch of its own, so that nobody waits for it,
+		// unless it has waited for the others long enough.
+		if q := in.queues[c]; class(c) == classHouse && len(items) > 0 && len(q) > 0 && time.Since(q[0].since) < housePatience {
+			in.signal()
+			return items, true
 		}
 		n := 0
 		for _, it := range in.queues[c] {
