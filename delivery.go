@@ -49,10 +49,20 @@ type Attempt struct {
 	Number          int // from 1
 	StartedAt       time.Time
 	Duration        time.Duration
+	Timing          Timing
 	StatusCode      int    // 0 where no answer came
 	ErrorCode       string // empty on success; a closed set
 	Error           string // one sentence
 	ResponseExcerpt []byte // the first 4 KiB of the answer
+}
+
+// Timing says where the time of an attempt went. A step that did not happen is
+// 0: on a connection that was open already there is only Wait.
+type Timing struct {
+	DNS     time.Duration // resolving the host's name
+	Connect time.Duration // making the TCP connection
+	TLS     time.Duration // the handshake
+	Wait    time.Duration // from the sent request to the first byte of the answer
 }
 
 // DeliveryFilter narrows a list of deliveries; empty members do not.

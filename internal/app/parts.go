@@ -29,6 +29,7 @@ func (s sender) Post(ctx context.Context, url string, header http.Header, body [
 	return delivery.Answer{
 		StatusCode: r.StatusCode, RetryAfter: r.RetryAfter, Excerpt: r.Excerpt,
 		ErrorCode: string(r.Code), Error: r.Error, Duration: r.Timing.Total,
+		Timing: tidings.Timing{DNS: r.Timing.DNS, Connect: r.Timing.Connect, TLS: r.Timing.TLS, Wait: r.Timing.Wait},
 	}
 }
 
@@ -55,6 +56,7 @@ func (a *App) keepHouse(ctx context.Context) {
 		{"recovering", a.Store.Recovering},
 		{"dropping what is older than the retention time", a.Store.Retain},
 		{"pruning", a.Store.Prune},
+		{"writing tallies", a.Store.WriteTallies},
 	}
 	for {
 		for _, chore := range chores {

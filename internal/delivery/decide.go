@@ -17,6 +17,7 @@ type Answer struct {
 	ErrorCode  string // why no answer came: a closed set of the sender's, such as "dns", "timeout"; or ErrorCanceled
 	Error      string // the same as a sentence, free of secrets
 	Duration   time.Duration
+	Timing     tidings.Timing // where the duration went
 }
 
 // Error codes that the engine itself knows; the sender's others are passed on.

@@ -65,7 +65,8 @@ func (f attempted) result(d Decision, before tidings.Health) tidings.AttemptResu
 	r := tidings.AttemptResult{
 		Delivery: f.attempt.delivery,
 		Attempt: tidings.Attempt{
-			Number: f.attempt.delivery.AttemptCount + 1, StartedAt: f.attempt.started, Duration: f.answer.Duration,
+			Number: f.attempt.delivery.AttemptCount + 1, StartedAt: f.attempt.started,
+			Duration: f.answer.Duration, Timing: f.answer.Timing,
 			StatusCode: f.answer.StatusCode, ErrorCode: errorCode(f.answer, d.Outcome), Error: errorText(f.answer, d.Outcome), ResponseExcerpt: f.answer.Excerpt,
 		},
 		Status: d.Status, Reason: d.Reason, Due: d.Due, Hold: d.Hold, Disable: d.Disable,

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"time"
 
 	"tidings"
 )
@@ -62,12 +61,13 @@ func (s *Store) Delivery(ctx context.Context, org int64, id string) (tidings.Del
 }
 
 func (s *Store) attempts(ctx context.Context, delivery int64) (out []tidings.Attempt, err error) {
-	err = s.query(ctx, `SELECT number, started_at, duration_us, status_code, error_code, error, response_excerpt
+	err = s.query(ctx, `SELECT number, started_at, duration_us, dns_us, connect_us, tls_us, wait_us, status_code, error_code, error, response_excerpt
 		FROM attempt WHERE delivery_id = $1 ORDER BY number`, []any{delivery}, func(r scanner) error {
 		var a tidings.Attempt
-		var started, micros int64
-		err := r.Scan(&a.Number, &started, &micros, &a.StatusCode, &a.ErrorCode, &a.Error, &a.ResponseExcerpt)
-		a.StartedAt, a.Duration = fromMillis(started), time.Duration(micros)*time.Microsecond
+		var started, micros, dns, connect, tls, wait int64
+		err := r.Scan(&a.Number, &started, &micros, &dns, &connect, &tls, &wait, &a.StatusCode, &a.ErrorCode, &a.Error, &a.ResponseExcerpt)
+		a.StartedAt, a.Duration = fromMillis(started), fromMicros(micros)
+		a.Timing = tidings.Timing{DNS: fromMicros(dns), Connect: fromMicros(connect), TLS: fromMicros(tls), Wait: fromMicros(wait)}
 		out = append(out, a)
 		return err
 	})

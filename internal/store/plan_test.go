@@ -27,6 +27,7 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{arriving, "queue USING INDEX queue_issuance (issuance_key=?)"},
 		{arriving, "delivery USING INDEX delivery_event (event_id=?)"},
 		{lastEnded, "delivery USING INDEX delivery_event (event_id=?)"},
+		{talliesOf, "tally USING PRIMARY KEY (organisation_id=? AND endpoint_id=? AND minute>?)"},
 		{endQueued, "queue USING COVERING INDEX queue_id (endpoint_id=? AND id=?)"},
 	} {
 		var plan []string

@@ -108,6 +108,7 @@ func (s *Store) record(t *tx, r *tidings.AttemptResult) error {
 	if err := t.attempt(r); err != nil {
 		return err
 	}
+	t.tally(organisation, r)
 	return s.health(t, r)
 }
 
@@ -148,9 +149,12 @@ func (t *tx) reschedule(r *tidings.AttemptResult, due int64) error {
 
 func (t *tx) attempt(r *tidings.AttemptResult) error {
 	a := &r.Attempt
-	_, err := t.exec(`INSERT INTO attempt (delivery_id, number, started_at, duration_us, status_code, error_code, error, response_excerpt)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		r.Delivery.Key, a.Number, a.StartedAt.UnixMilli(), a.Duration.Microseconds(), a.StatusCode, a.ErrorCode, a.Error, a.ResponseExcerpt)
+	_, err := t.exec(`INSERT INTO attempt (delivery_id, number, started_at, duration_us, dns_us, connect_us, tls_us, wait_us,
+			status_code, error_code, error, response_excerpt)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		r.Delivery.Key, a.Number, a.StartedAt.UnixMilli(), a.Duration.Microseconds(),
+		a.Timing.DNS.Microseconds(), a.Timing.Connect.Microseconds(), a.Timing.TLS.Microseconds(), a.Timing.Wait.Microseconds(),
+		a.StatusCode, a.ErrorCode, a.Error, a.ResponseExcerpt)
 	return err
 }
 

@@ -147,7 +147,7 @@ func TestTheFileShrinks(t *testing.T) {
 	}
 	full := run(func(o *opened) {
 		e := o.endpoint(t, "a")
-		o.accept(t, 400, "old")
+		o.accept(t, 800, "old")
 		o.deliver(t, e, tidings.DeliveryDelivered)
 	})
 	clock.Advance(1000 * time.Hour)

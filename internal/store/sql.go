@@ -158,6 +158,8 @@ func notFound(err error, sort, id string) error {
 
 func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
+func fromMicros(us int64) time.Duration { return time.Duration(us) * time.Microsecond }
+
 // null gives NULL for the zero time, else its milliseconds.
 func null(t time.Time) any {
 	if t.IsZero() {

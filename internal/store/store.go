@@ -119,6 +119,11 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 func (s *Store) Close() error {
 	var errs []error
 	if s.w != nil {
+		// What was counted of the last seconds. Where it cannot be written, the
+		// trouble has been told already.
+		for err := error(nil); err == nil && s.w.tallies.waiting(); {
+			_, err = s.WriteTallies(context.Background(), maxBatchRows)
+		}
 		errs = append(errs, s.w.close())
 	}
 	if s.reads != nil {

@@ -36,6 +36,7 @@ type writer struct {
 	failing atomic.Pointer[error]         // the storage trouble of the newest batch, nil when it went well
 	traffic atomic.Int64                  // when the newest batch with more than house-keeping was committed, in nanoseconds since 1970
 	changed atomic.Pointer[chan struct{}] // closed and renewed when events were committed
+	tallies tallies
 	stopped chan struct{}
 }
 
@@ -178,6 +179,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		return len(items), err
 	}
 	w.keys = t.keys
+	w.tallies.add(t.tallies)
 	if items[0].class != classHouse {
 		w.traffic.Store(time.Now().UnixNano())
 	}
@@ -253,6 +255,7 @@ type tx struct {
 	told      bool // an event was accepted
 	wakes     []tidings.Wake
 	backlog   []backlogChange
+	tallies   []counted
 	endpoints map[int64][]fanEndpoint // by organisation, as read in this batch
 }
 
@@ -263,7 +266,7 @@ type backlogChange struct {
 
 // run runs one item. Refusals that wrote nothing need no undoing.
 func (t *tx) run(it *item, isolate bool) error {
-	rows, wakes, backlog := t.rows, len(t.wakes), len(t.backlog)
+	rows, wakes, backlog, tallies := t.rows, len(t.wakes), len(t.backlog), len(t.tallies)
 	if isolate {
 		if err := t.control("SAVEPOINT item"); err != nil {
 			return err
@@ -279,7 +282,7 @@ func (t *tx) run(it *item, isolate bool) error {
 		return errIsolate
 	default:
 		it.err = err
-		t.wakes, t.backlog = t.wakes[:wakes], t.backlog[:backlog]
+		t.wakes, t.backlog, t.tallies = t.wakes[:wakes], t.backlog[:backlog], t.tallies[:tallies]
 		clear(t.endpoints)
 		if err := t.control("ROLLBACK TO item"); err != nil {
 			return err
