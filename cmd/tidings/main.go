@@ -32,6 +32,7 @@ type cli struct {
 	Client clientCommand `cmd:"" help:"Manage the clients that may ask for access tokens; works beside a running server."`
 	Check  checkCommand  `cmd:"" help:"Prove the store's invariants; works beside a running server."`
 	Demo   demoCommand   `cmd:"" help:"Show everything once on this machine: issue credentials and watch each webhook arrive, retried and deduplicated."`
+	Bench  benchCommand  `cmd:"" help:"Measure this machine: deliveries a second, latency, processor time and memory, beside a bare loop."`
 
 	Listen   listenCommand   `cmd:"" help:"Receive your organisation's events on this machine, with no tunnel: each is posted to a local receiver, signed."`
 	Endpoint endpointCommand `cmd:"" help:"Manage the endpoints that receive your organisation's webhooks."`

@@ -37,7 +37,8 @@ var arrows = map[string][]string{
 	"internal/delivery": {root, "webhook"},
 	"internal/app": {root, "internal/auth", "internal/console", "internal/delivery",
 		"internal/egress", "internal/issuer", "internal/server", "internal/store"},
-	"cmd/tidings": {root, "client", "webhook", "internal/app", "internal/auth",
+	"internal/bench": {root, "client", "webhook", "internal/localca", "internal/wallet"},
+	"cmd/tidings": {root, "client", "webhook", "internal/app", "internal/auth", "internal/bench",
 		"internal/egress", "internal/localca", "internal/store", "internal/wallet"},
 	"scripts/rename":  {}, // tools of the repository
 	"scripts/testrun": {},

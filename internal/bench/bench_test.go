@@ -1,0 +1,59 @@
+package bench_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"tidings/internal/apptest"
+	"tidings/internal/bench"
+)
+
+func TestMain(m *testing.M) { os.Exit(apptest.Main(m)) }
+
+// TestScenarios runs those that are quick with tiny sizes, and wants every
+// figure that they promise.
+func TestScenarios(t *testing.T) {
+	var shown []bench.Row
+	rows, err := bench.Run(t.Context(), bench.Config{
+		Binary: apptest.Binary(t, false), Dir: t.TempDir(), Scenarios: []string{"latency", "fanout", "wallet", "idle", "backlog", "history"},
+		Sizes: bench.Sizes{Window: 200 * time.Millisecond, Idle: 20, Pending: 2000, History: 1000, Endpoints: 10},
+	}, func(r bench.Row) { shown = append(shown, r) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bench.Row{}
+	for _, r := range rows {
+		got[r.Scenario] = r
+	}
+	if len(shown) != len(rows) || len(got) != len(rows) {
+		t.Errorf("%d rows, %d of them shown, with %d names", len(rows), len(shown), len(got))
+	}
+	for name, figures := range map[string][]float64{
+		"latency":        {got["latency"].P50Ms, got["latency"].P99Ms, got["latency"].RSSMiB},
+		"fanout":         {got["fanout"].DeliveriesPerSecond, got["fanout"].LoopPerSecond, got["fanout"].Ratio, got["fanout"].CPUMicrosPerEvent},
+		"wallet":         {got["wallet"].DeliveriesPerSecond, got["wallet"].P50Ms, got["wallet"].P99Ms},
+		"idle":           {got["idle"].RSSMiB},
+		"backlog-start":  {got["backlog-start"].P50Ms},
+		"backlog-memory": {got["backlog-memory"].RSSMiB},
+		"backlog-drain":  {got["backlog-drain"].DeliveriesPerSecond, got["backlog-drain"].Ratio},
+		"history-1000":   {got["history-1000"].DeliveriesPerSecond, got["history-1000"].Ratio},
+	} {
+		for i, f := range figures {
+			if f <= 0 {
+				t.Errorf("%s: figure %d is missing in %+v", name, i, got[name])
+			}
+		}
+		if got[name].Store != "sqlite" || got[name].Target == "" {
+			t.Errorf("%s: store or target is missing in %+v", name, got[name])
+		}
+	}
+}
+
+func TestUnknownScenario(t *testing.T) {
+	_, err := bench.Run(t.Context(), bench.Config{Scenarios: []string{"nonesuch"}}, nil)
+	if err == nil || !strings.Contains(err.Error(), `"nonesuch"`) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,159 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"tidings"
+	"tidings/client"
+)
+
+const (
+	mebibytesIdle    = 64
+	mebibytesPending = 128
+	// settle is how long memory is watched until it counts.
+	settle = 3 * time.Second
+)
+
+// idle measures the memory of a server that has many endpoints and nothing to
+// do, after a restart.
+func idle(ctx context.Context, b *run) (err error) {
+	const tenants = 10
+	in, err := b.install(ctx, tenants, b.cfg.Sizes.Idle/tenants, func(t, e int) string { return fmt.Sprint(pathIdle, t, "-", e) })
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	if err := errors.Join(in.stop(), in.start(ctx)); err != nil {
+		return err
+	}
+	most := 0.0
+	for until := time.Now().Add(settle); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+		if err := in.readyz(ctx); err != nil {
+			return err
+		}
+		most = max(most, rssOf(in.cmd.Process.Pid))
+	}
+	b.add(Row{Scenario: "idle", RSSMiB: most, Target: fmt.Sprintf("at most %d MiB with %d endpoints", mebibytesIdle, b.cfg.Sizes.Idle), Met: most <= mebibytesIdle})
+	return nil
+}
+
+func (s *server) readyz(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := s.http.Do(request)
+	if err != nil {
+		return err
+	}
+	if answer.Body.Close(); answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("/readyz answers %d", answer.StatusCode)
+	}
+	return nil
+}
+
+// backlog piles up deliveries at disabled endpoints, enables these, and starts
+// the server anew: how long until the first delivery, how much memory, and how
+// fast it all goes out.
+func backlog(ctx context.Context, b *run) (err error) {
+	n := b.cfg.Sizes.Endpoints
+	in, err := b.install(ctx, 1, n, takes)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	fresh, err := in.publishFor(ctx, b.cfg.Sizes.Window, 1)
+	if err != nil {
+		return err
+	}
+	before := b.sink.arrived.Load()
+	published, err := in.pile(ctx, b.cfg.Sizes.Pending)
+	if err != nil {
+		return err
+	}
+	if err := in.stop(); err != nil {
+		return err
+	}
+	arrived := b.sink.arrived.Load()
+	pending := published - int(arrived-before) // some went out before the stop
+	b.sink.first.Store(0)
+	cpu, begin := in.spent, time.Now()
+	if err := in.launch(); err != nil {
+		return err
+	}
+	most, conns := 0.0, int64(0)
+	for b.sink.arrived.Load()-arrived < int64(pending) {
+		most, conns = max(most, rssOf(in.cmd.Process.Pid)), max(conns, b.sink.conns.Load())
+		select {
+		case err := <-in.ended:
+			return fmt.Errorf("the server ended: %w", err)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	first := time.Unix(0, b.sink.first.Load())
+	perSecond := float64(pending) / time.Since(first).Seconds()
+	used := float64((in.cpu() - cpu).Microseconds()) / float64(pending)
+	start := float64(first.Sub(begin).Microseconds()) / 1000
+	b.add(Row{Scenario: "backlog-start", P50Ms: start, Target: fmt.Sprintf("at most 1 s until the first delivery, with %d pending", pending), Met: start <= 1000})
+	b.add(Row{Scenario: "backlog-memory", RSSMiB: most, Target: fmt.Sprintf("at most %d MiB; %d connections were open", mebibytesPending, conns), Met: most <= mebibytesPending})
+	row := Row{Scenario: "backlog-drain", DeliveriesPerSecond: perSecond, CPUMicrosPerEvent: used, RSSMiB: most, Ratio: perSecond / fresh.perSecond,
+		Target: fmt.Sprintf("not slower than fresh traffic, %.0f a second", fresh.perSecond)}
+	row.Met = row.Ratio >= 1
+	b.add(row)
+	if err := in.await(ctx); err != nil {
+		return err
+	}
+	if in.tenants[0], err = in.first(ctx); err != nil {
+		return err
+	}
+	return in.onRecord(ctx, 1000)
+}
+
+// pile disables the endpoints, publishes until so many deliveries are pending
+// and some more, and enables the endpoints again. It gives how many deliveries
+// were published.
+func (in *installation) pile(ctx context.Context, want int) (published int, err error) {
+	endpoints, err := in.all(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := in.switchTo(ctx, endpoints, tidings.EndpointDisabled); err != nil {
+		return 0, err
+	}
+	p, err := in.b.newPublisher(in.url)
+	if err != nil {
+		return 0, err
+	}
+	defer p.close()
+	const batch = 10
+	events := (want + want/20) / len(endpoints) // some go out while the endpoints are enabled
+	for n := 0; n < events; n += batch {
+		if err := p.publish(in.tenants[0].token, "pile", n, min(n+batch, events)); err != nil {
+			return 0, err
+		}
+	}
+	return events * len(endpoints), in.switchTo(ctx, endpoints, tidings.EndpointEnabled)
+}
+
+func (in *installation) all(ctx context.Context) (ids []string, err error) {
+	for e, err := range in.tenants[0].Endpoints(ctx, client.EndpointQuery{}) {
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, e.ID)
+	}
+	return ids, nil
+}
+
+func (in *installation) switchTo(ctx context.Context, endpoints []string, status tidings.EndpointStatus) error {
+	return parallel(len(endpoints), 32, func(i int) error {
+		_, err := in.tenants[0].UpdateEndpoint(ctx, endpoints[i], client.EndpointPatch{Status: &status})
+		return err
+	})
+}

@@ -1,0 +1,195 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"tidings/client"
+)
+
+// The first client of every server.
+const (
+	clientID     = "bench-client"
+	clientSecret = "bench-client-secret-0123456789"
+)
+
+// server is the product as a process, on data of its own. It can be stopped,
+// killed and started again.
+type server struct {
+	b     *run
+	data  string
+	url   string // of this life
+	cmd   *exec.Cmd
+	ended chan error
+	spent time.Duration // processor time of earlier lives
+	http  *http.Client
+}
+
+// newServer starts a server on a fresh store.
+func (b *run) newServer(ctx context.Context) (*server, error) {
+	b.next++
+	s := &server{b: b, data: filepath.Join(b.cfg.Dir, fmt.Sprint("data-", b.next)), http: b.newHTTP(64)}
+	return s, s.start(ctx)
+}
+
+// newHTTP gives a client that trusts the run's authority and keeps so many
+// connections.
+func (b *run) newHTTP(conns int) *http.Client {
+	return &http.Client{Transport: b.newTransport(conns), Timeout: time.Minute}
+}
+
+// launch starts the process and does not wait until it serves.
+func (s *server) launch() error {
+	log, err := os.Create(s.data + ".log")
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd = exec.Command(s.b.cfg.Binary, "serve", "--listen=127.0.0.1:0", "--data="+s.data,
+		"--tls-cert="+s.b.file.Cert, "--tls-key="+s.b.file.Key, "--egress-ca="+s.b.file.CA, "--egress-allow=127.0.0.0/8",
+		"--quota-endpoints=100000", "--disable-after=0")
+	s.cmd.Env = append(cleanEnvironment(), "TIDINGS_CLIENT_ID="+clientID, "TIDINGS_CLIENT_SECRET="+clientSecret)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	dieTogether(s.cmd)
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.ended = make(chan error, 1)
+	go func() { s.ended <- s.cmd.Wait() }()
+	return nil
+}
+
+// cleanEnvironment is ours without settings of the product.
+func cleanEnvironment() (out []string) {
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "TIDINGS_") {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+var servingLine = regexp.MustCompile(`msg=serving url=(\S+)`)
+
+// start starts the process and waits until it serves.
+func (s *server) start(ctx context.Context) error {
+	if err := s.launch(); err != nil {
+		return err
+	}
+	return s.await(ctx)
+}
+
+// await waits until the server serves.
+func (s *server) await(ctx context.Context) error {
+	for {
+		log, err := os.ReadFile(s.data + ".log")
+		if err != nil {
+			return err
+		}
+		if m := servingLine.FindSubmatch(log); m != nil {
+			s.url = string(m[1])
+			return nil
+		}
+		select {
+		case err := <-s.ended:
+			return fmt.Errorf("the server ended: %w: %s", err, bytes.TrimSpace(log))
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// stop stops the process as an operator does. It must end well.
+func (s *server) stop() error {
+	s.spent = s.cpu()
+	s.http.CloseIdleConnections() // for one that was never used net/http waits seconds
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return <-s.ended
+}
+
+// kill ends the process as a crash does.
+func (s *server) kill() error {
+	s.spent = s.cpu()
+	if err := s.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	<-s.ended
+	return nil
+}
+
+// close stops the process and removes its data.
+func (s *server) close() error { return errors.Join(s.stop(), s.remove()) }
+
+// discard kills the process and removes its data.
+func (s *server) discard() error { return errors.Join(s.kill(), s.remove()) }
+
+func (s *server) remove() error { return errors.Join(os.RemoveAll(s.data), os.Remove(s.data+".log")) }
+
+// cpu is the processor time that all lives of the server have spent.
+func (s *server) cpu() time.Duration { return s.spent + cpuOf(s.cmd.Process.Pid) }
+
+// organisation makes an organisation with a client.
+func (s *server) organisation(ctx context.Context, name string) (*tenant, error) {
+	cmd := exec.CommandContext(ctx, s.b.cfg.Binary, "client", "create", "--data="+s.data, "--organisation="+name)
+	cmd.Env = cleanEnvironment()
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	var c struct{ ClientID, ClientSecret string }
+	if err := json.Unmarshal(out, &c); err != nil {
+		return nil, err
+	}
+	return s.tenant(ctx, c.ClientID, c.ClientSecret)
+}
+
+// tenant is an organisation as its programs see the server.
+type tenant struct {
+	*client.Client
+	token string
+}
+
+// first is the organisation that every server knows.
+func (s *server) first(ctx context.Context) (*tenant, error) {
+	return s.tenant(ctx, clientID, clientSecret)
+}
+
+func (s *server) tenant(ctx context.Context, id, secret string) (*tenant, error) {
+	c, err := client.New(client.Config{URL: s.url, ClientID: id, ClientSecret: secret, HTTP: s.http})
+	if err != nil {
+		return nil, err
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/iam/realms/product-hub/protocol/openid-connect/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer, err := s.http.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	var body struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&body); err != nil || body.AccessToken == "" {
+		return nil, fmt.Errorf("no access token: status %d, %w", answer.StatusCode, err)
+	}
+	return &tenant{Client: c, token: body.AccessToken}, nil
+}
