@@ -230,6 +230,7 @@ func joinTypes(types []EventType) string {
 type EventFilter struct {
 	Type       EventType
 	IssuanceID string
+	Since      time.Time // accepted then or later
 }
 
 // Idempotency covers a whole request: the same key and body again gives the

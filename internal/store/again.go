@@ -159,7 +159,7 @@ func (s *Store) startRecovery(t *tx, e tidings.Endpoint, since, until time.Time,
 	cursor := keyAt(since.UnixMilli()) - 1
 	// What failed in the period may have been accepted before it.
 	var failed sql.NullInt64
-	err := t.queryRow("SELECT min(event_id) FROM delivery WHERE endpoint_id = $1 AND status <> 'delivered' AND status = 'failed' AND ended_at BETWEEN $2 AND $3",
+	err := t.queryRow("SELECT min(event_id) FROM delivery WHERE endpoint_id = $1 AND kind BETWEEN 200 AND 299 AND ended_at BETWEEN $2 AND $3",
 		[]any{e.Key, since.UnixMilli(), until.UnixMilli()}, &failed)
 	if err != nil {
 		return 0, err

@@ -29,6 +29,10 @@ var invariants = []struct{ sentence, query string }{
 	{"delivery %[1]s ended in no legal state after %[2]d attempts", `
 		SELECT d.id, d.attempt_count FROM delivery d WHERE d.status NOT IN ('delivered', 'failed', 'canceled')
 		OR (d.status = 'delivered') <> (d.reason = '') OR d.status = 'delivered' AND d.attempt_count = 0`},
+	{"delivery %[1]s is listed as of kind %[2]d, but is of another", `
+		SELECT d.id, d.kind FROM delivery d WHERE d.kind / 100 <> CASE d.status WHEN 'delivered' THEN 1 WHEN 'failed' THEN 2 ELSE 3 END OR d.kind % 100 = 0`},
+	{"delivery %[1]s is pending, but listed as of kind %[2]d", `
+		SELECT q.id, q.kind FROM queue q WHERE q.kind NOT BETWEEN 1 AND 99`},
 	{"delivery %[1]s has %[2]d attempts on record, but another count", `
 		SELECT d.id, (SELECT count(*) FROM attempt a WHERE a.delivery_id = d.id) FROM delivery d
 		WHERE d.attempt_count <> (SELECT count(*) FROM attempt a WHERE a.delivery_id = d.id)`},
@@ -40,6 +44,11 @@ var invariants = []struct{ sentence, query string }{
 	{"issuance %[1]s is in no legal state", `
 		SELECT i.id, 0 FROM issuance i WHERE i.state NOT IN ('offered', 'redeemed', 'delivered', 'completed', 'failed', 'expired')
 		OR (i.deadline IS NULL) <> (i.state IN ('completed', 'failed', 'expired')) OR (i.state = 'failed') <> (i.error_code <> '')`},
+	{"issuance %[1]s or a credential of it is listed with another status than it has", `
+		SELECT i.id, 0 FROM issuance i WHERE i.status <> CASE WHEN i.state = 'redeemed'
+			AND EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.status = 'issued') THEN 'partiallyIssued'
+			WHEN i.state IN ('redeemed', 'delivered') THEN 'offered' ELSE i.state END
+		OR EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.issuance_status <> i.status)`},
 	{"issuance %[1]s passed its deadline %[2]d ms ago and nothing happened", `
 		SELECT i.id, :now - i.deadline FROM issuance i WHERE i.deadline < :late`},
 }

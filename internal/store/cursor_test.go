@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -43,5 +44,62 @@ func TestACursorOutlivesItsEvent(t *testing.T) {
 	other := organisation(t, s, "other")
 	if _, err := s.Events(t.Context(), other.Key, tidings.EventFilter{}, tidings.Page{After: fresh.ID}); tidings.KindOf(err) != tidings.KindInvalid {
 		t.Errorf("another organisation's event as a cursor gives %v", err)
+	}
+}
+
+// Events are found by the time at which they were accepted, also where the
+// clock was ahead for a moment, which keys never go back behind.
+func TestEventsSinceATime(t *testing.T) {
+	o := open(t, t.TempDir())
+	accept := func(typ tidings.EventType, later time.Duration) string {
+		o.clock.Advance(later)
+		return o.publish(t, typ, "i").ID
+	}
+	accept(tidings.IssuanceOffered, 0)
+	ahead := accept(tidings.IssuanceFailed, 3*time.Hour)
+	accept(tidings.IssuanceOffered, -2*time.Hour) // the clock is set right
+	from := o.clock.Now().Add(time.Minute)
+	first := accept(tidings.IssuanceFailed, time.Minute)
+	second := accept(tidings.IssuanceOffered, time.Hour)
+	third := accept(tidings.IssuanceFailed, time.Hour)
+	for _, row := range []struct {
+		f    tidings.EventFilter
+		want []string
+	}{
+		{tidings.EventFilter{Since: from}, []string{ahead, first, second, third}},
+		{tidings.EventFilter{Since: from.Add(time.Millisecond)}, []string{ahead, second, third}},
+		{tidings.EventFilter{Since: from, Type: tidings.IssuanceFailed}, []string{ahead, first, third}},
+		{tidings.EventFilter{Since: from, IssuanceID: "i"}, []string{ahead, first, second, third}},
+		{tidings.EventFilter{Since: from.Add(24 * time.Hour)}, nil},
+	} {
+		var forward, back []string
+		for p := (tidings.Page{Size: 1}); ; {
+			l, err := o.Events(t.Context(), o.org.Key, row.f, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range l.Items {
+				forward, p.After = append(forward, e.ID), e.ID
+			}
+			if !l.HasNext {
+				break
+			}
+		}
+		for p := (tidings.Page{Size: 1, Before: third}); row.want != nil; {
+			l, err := o.Events(t.Context(), o.org.Key, row.f, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range l.Items {
+				back, p.Before = append([]string{e.ID}, back...), e.ID
+			}
+			if !l.HasPrev {
+				back = append(back, third)
+				break
+			}
+		}
+		if !slices.Equal(forward, row.want) || !slices.Equal(back, row.want) {
+			t.Errorf("%+v gives %v and back %v, want %v", row.f, forward, back, row.want)
+		}
 	}
 }

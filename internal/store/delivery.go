@@ -16,7 +16,7 @@ import (
 const (
 	queueJoin      = " CROSS JOIN event e ON e.id = q.event_id CROSS JOIN endpoint p ON p.id = q.endpoint_id"
 	queueColumns   = "q.id, q.event_id, p.public_id, e.type, e.issuance_id, 'pending', '', q.attempt_count, q.due, q.retry_of, q.created_at, NULL"
-	historyTable   = "delivery d CROSS JOIN event e ON e.id = d.event_id CROSS JOIN endpoint p ON p.id = d.endpoint_id"
+	historyJoin    = " CROSS JOIN event e ON e.id = d.event_id CROSS JOIN endpoint p ON p.id = d.endpoint_id"
 	historyColumns = "d.id, d.event_id, p.public_id, e.type, e.issuance_id, d.status, d.reason, d.attempt_count, NULL, d.retry_of, d.created_at, d.ended_at"
 )
 
@@ -50,7 +50,7 @@ func (s *Store) Delivery(ctx context.Context, org int64, id string) (tidings.Del
 	d, err := s.scanDelivery(s.reads.QueryRowContext(ctx, bind("SELECT "+queueColumns+
 		" FROM lane l CROSS JOIN queue q ON q.endpoint_id = l.endpoint_id AND q.id = $2"+queueJoin+" WHERE "+lanes), org, key))
 	if errors.Is(err, sql.ErrNoRows) {
-		d, err = s.scanDelivery(s.reads.QueryRowContext(ctx, bind("SELECT "+historyColumns+" FROM "+historyTable+
+		d, err = s.scanDelivery(s.reads.QueryRowContext(ctx, bind("SELECT "+historyColumns+" FROM delivery d"+historyJoin+
 			" WHERE d.id = $1 AND d.organisation_id = $2"), key, org))
 	}
 	if err != nil {
@@ -131,21 +131,20 @@ type deliverySelection struct {
 
 func (s *Store) selectDeliveries(ctx context.Context, org int64, f tidings.DeliveryFilter) (sel deliverySelection, err error) {
 	queue := listQuery{table: "queue q" + queueJoin, columns: queueColumns, order: "q.id", newest: true}
-	history := listQuery{table: historyTable, columns: historyColumns, order: "d.id", newest: true}
 	if f.EventType != "" {
-		queue.add("e.type = $", string(f.EventType.Canonical()))
-		history.add("e.type = $", string(f.EventType.Canonical()))
+		queue.add("q.kind = $", kind(tidings.DeliveryPending, f.EventType.Canonical()))
 	}
-	if f.Status != "" {
-		history.add("d.status = $", string(f.Status))
+	history := listQuery{table: "delivery d ON d.id = found.id" + historyJoin, columns: historyColumns, order: "d.id", newest: true, merge: &merge{table: "delivery d"}}
+	for _, k := range endedKinds(f.Status, f.EventType) {
+		history.merge.ranges = append(history.merge.ranges, "d.kind = "+strconv.Itoa(k))
 	}
 	switch {
 	case f.EventID != "" || f.IssuanceID != "":
-		sel, err = s.selectByIssuance(ctx, queue, history, org, f)
+		sel, err = s.selectByIssuance(ctx, queue, org, f)
 	case f.EndpointID != "":
-		sel, err = s.selectByEndpoint(ctx, queue, history, org, f)
+		sel, err = s.selectByEndpoint(ctx, queue, history, org, f.EndpointID)
 	default:
-		sel, err = s.selectByOrganisation(ctx, queue, history, org, f)
+		sel, err = s.selectByOrganisation(ctx, queue, history, org)
 	}
 	if f.Status == tidings.DeliveryPending {
 		sel.history = nil
@@ -156,7 +155,8 @@ func (s *Store) selectDeliveries(ctx context.Context, org int64, f tidings.Deliv
 }
 
 // selectByIssuance narrows to the events of an issuance, or to one event.
-func (s *Store) selectByIssuance(ctx context.Context, queue, history listQuery, org int64, f tidings.DeliveryFilter) (sel deliverySelection, err error) {
+func (s *Store) selectByIssuance(ctx context.Context, queue listQuery, org int64, f tidings.DeliveryFilter) (sel deliverySelection, err error) {
+	history := listQuery{table: "delivery d" + historyJoin, columns: historyColumns, order: "d.id", newest: true}
 	issuance := f.IssuanceID
 	if f.EventID != "" {
 		e, err := s.Event(ctx, org, f.EventID)
@@ -175,6 +175,12 @@ func (s *Store) selectByIssuance(ctx context.Context, queue, history listQuery, 
 		history.add("d.event_id IN "+events, issuanceKey(issuance))
 	}
 	queue.add("q.issuance_key = $", issuanceKey(issuance))
+	if f.EventType != "" {
+		history.add("e.type = $", string(f.EventType.Canonical()))
+	}
+	if f.Status != "" {
+		history.add("d.status = $", string(f.Status))
+	}
 	for _, q := range []*listQuery{&queue, &history} {
 		q.add("e.issuance_id = $", issuance)
 		q.add("e.organisation_id = $", org)
@@ -187,37 +193,17 @@ func (s *Store) selectByIssuance(ctx context.Context, queue, history listQuery, 
 
 // selectByEndpoint reads one endpoint; several where an id was used again after
 // a delete.
-func (s *Store) selectByEndpoint(ctx context.Context, queue, history listQuery, org int64, f tidings.DeliveryFilter) (sel deliverySelection, err error) {
-	keys, err := s.keysOf(ctx, "SELECT id FROM endpoint WHERE organisation_id = $1 AND public_id = $2", org, f.EndpointID)
-	return deliverySelection{none: len(keys) == 0, queue: perLane(queue, "q", keys), history: ended(history, keys, f.Status)}, err
+func (s *Store) selectByEndpoint(ctx context.Context, queue, history listQuery, org int64, id string) (sel deliverySelection, err error) {
+	keys, err := s.keysOf(ctx, "SELECT id FROM endpoint WHERE organisation_id = $1 AND public_id = $2", org, id)
+	return deliverySelection{none: len(keys) == 0, queue: perLane(queue, "q", keys), history: perLane(history, "d", keys)}, err
 }
 
 // selectByOrganisation reads the queues of the lanes that have one, and the
-// history as a whole; but what did not go well lane by lane, as it stands in
-// the index that skips what did.
-func (s *Store) selectByOrganisation(ctx context.Context, queue, history listQuery, org int64, f tidings.DeliveryFilter) (sel deliverySelection, err error) {
+// history as a whole.
+func (s *Store) selectByOrganisation(ctx context.Context, queue, history listQuery, org int64) (sel deliverySelection, err error) {
 	busy, err := s.keysOf(ctx, "SELECT endpoint_id FROM lane WHERE organisation_id = $1 AND backlog > 0", org)
-	if err != nil {
-		return sel, err
-	}
-	sel.queue = perLane(queue, "q", busy)
-	if f.Status == tidings.DeliveryFailed || f.Status == tidings.DeliveryCanceled {
-		all, err := s.keysOf(ctx, "SELECT id FROM endpoint WHERE organisation_id = $1", org)
-		sel.history = ended(history, all, f.Status)
-		return sel, err
-	}
 	history.add("d.organisation_id = $", org)
-	sel.history = []listQuery{history}
-	return sel, nil
-}
-
-// ended reads the histories of lanes. The words of the partial index let the
-// database use it.
-func ended(q listQuery, lanes []int64, status tidings.DeliveryStatus) []listQuery {
-	if status != "" && status != tidings.DeliveryDelivered {
-		q.where = append(slices.Clone(q.where), "d.status <> 'delivered'")
-	}
-	return perLane(q, "d", lanes)
+	return deliverySelection{queue: perLane(queue, "q", busy), history: []listQuery{history}}, err
 }
 
 // perLane makes a query for each lane of a table.

@@ -313,10 +313,10 @@ func (t *tx) endPending(endpoint, before int64, limit int, status tidings.Delive
 		return 0, err
 	}
 	for _, key := range keys {
-		_, err := t.exec(`INSERT INTO delivery (id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at)
-			SELECT q.id, l.organisation_id, q.endpoint_id, q.event_id, $3, $4, q.attempt_count, q.retry_of, q.created_at, $5
+		_, err := t.exec(`INSERT INTO delivery (id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind)
+			SELECT q.id, l.organisation_id, q.endpoint_id, q.event_id, $3, $4, q.attempt_count, q.retry_of, q.created_at, $5, $6 + q.kind
 			FROM queue q JOIN lane l ON l.endpoint_id = q.endpoint_id WHERE q.endpoint_id = $1 AND q.id = $2`,
-			endpoint, key, string(status), string(reason), t.now)
+			endpoint, key, string(status), string(reason), t.now, statusKinds[status])
 		if err != nil {
 			return 0, err
 		}

@@ -240,9 +240,10 @@ func (t *tx) enqueue(d tidings.PendingDelivery) error {
 			d.Due = fromMillis(held)
 		}
 	}
-	_, err := t.exec(`INSERT INTO queue (endpoint_id, due, id, event_id, issuance_key, attempt_count, retry_of, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		d.EndpointKey, d.Due.UnixMilli(), d.Key, d.EventKey, d.IssuanceKey, d.AttemptCount, d.RetryOf, d.CreatedAt.UnixMilli())
+	_, err := t.exec(`INSERT INTO queue (endpoint_id, due, id, event_id, issuance_key, attempt_count, retry_of, created_at, kind)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		d.EndpointKey, d.Due.UnixMilli(), d.Key, d.EventKey, d.IssuanceKey, d.AttemptCount, d.RetryOf, d.CreatedAt.UnixMilli(),
+		kind(tidings.DeliveryPending, d.EventType))
 	if err != nil {
 		return err
 	}
@@ -300,6 +301,10 @@ func (s *Store) Event(ctx context.Context, org int64, id string) (tidings.Event,
 // Events lists the organisation's events in the order of their commits, oldest
 // first.
 func (s *Store) Events(ctx context.Context, org int64, f tidings.EventFilter, p tidings.Page) (tidings.List[tidings.Event], error) {
+	return list(ctx, s, selectEvents(org, f), p, func(id string) (int64, error) { return s.eventPosition(ctx, org, id) }, s.scanEvent)
+}
+
+func selectEvents(org int64, f tidings.EventFilter) listQuery {
 	q := listQuery{table: "event e", columns: eventColumns, order: "e.position"}
 	q.add("e.organisation_id = $", org)
 	if f.IssuanceID != "" {
@@ -310,7 +315,13 @@ func (s *Store) Events(ctx context.Context, org int64, f tidings.EventFilter, p 
 	if f.Type != "" {
 		q.add("e.type = $", string(f.Type.Canonical()))
 	}
-	return list(ctx, s, q, p, func(id string) (int64, error) { return s.eventPosition(ctx, org, id) }, s.scanEvent)
+	if !f.Since.IsZero() {
+		// A key, and so a position, is never older than its time; it is younger
+		// where the clock was set back.
+		q.from = keyAt(f.Since.UnixMilli())
+		q.add("e.created_at >= $", f.Since.UnixMilli())
+	}
+	return q
 }
 
 // LastEvent gives the id of the organisation's newest event, empty if it has

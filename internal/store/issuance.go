@@ -35,14 +35,15 @@ func (s *Store) CreateIssuance(ctx context.Context, org tidings.Organisation, n 
 
 func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIssuance, claims []string) (int64, error) {
 	key, ends := t.key(), t.now+n.Life.Milliseconds()
-	_, err := t.exec(`INSERT INTO issuance (id, organisation_id, state, deadline, expires_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $4, $5, $5)`,
-		key, org.Key, string(tidings.StateOffered), ends, t.now)
+	status := tidings.Issuance{State: tidings.StateOffered}.Status()
+	_, err := t.exec(`INSERT INTO issuance (id, organisation_id, state, status, deadline, expires_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5, $6, $6)`,
+		key, org.Key, string(tidings.StateOffered), status, ends, t.now)
 	if err != nil {
 		return 0, err
 	}
 	for k, c := range n.Credentials {
-		_, err := t.exec("INSERT INTO credential (id, issuance_id, template_id, status, claims) VALUES ($1, $2, $3, $4, $5)",
-			t.key(), key, c.Template.Key, string(tidings.CredentialOffered), claims[k])
+		_, err := t.exec("INSERT INTO credential (id, issuance_id, template_id, status, issuance_status, claims) VALUES ($1, $2, $3, $4, $5, $6)",
+			t.key(), key, c.Template.Key, string(tidings.CredentialOffered), status, claims[k])
 		if err != nil {
 			return 0, err
 		}
@@ -126,7 +127,8 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 			}
 		}
 	}
-	if next.State == before.State && next.UpdatedAt.Equal(before.UpdatedAt) && next.RetrievedAt == before.RetrievedAt {
+	status := next.Status()
+	if next.State == before.State && status == before.Status() && next.UpdatedAt.Equal(before.UpdatedAt) && next.RetrievedAt == before.RetrievedAt {
 		return nil
 	}
 	var failure tidings.IssuanceError
@@ -137,12 +139,15 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 	if next.RetrievedAt != nil {
 		retrieved = *next.RetrievedAt
 	}
-	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7
-		WHERE id = $8 AND state = $9`,
-		string(next.State), null(next.Deadline), null(retrieved), string(next.AcceptedBy), failure.Code, failure.Message, next.UpdatedAt.UnixMilli(),
+	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8
+		WHERE id = $9 AND state = $10`,
+		string(next.State), null(next.Deadline), null(retrieved), string(next.AcceptedBy), failure.Code, failure.Message, next.UpdatedAt.UnixMilli(), status,
 		next.Key, string(before.State))
 	if err == nil && changed != 1 {
 		err = fmt.Errorf("issuance %d left the state %s while a step was applied", next.Key, before.State)
+	}
+	if err == nil && status != before.Status() {
+		_, err = t.exec("UPDATE credential SET issuance_status = $1 WHERE issuance_id = $2", status, next.Key)
 	}
 	return err
 }
@@ -254,31 +259,12 @@ func (s *Store) Issuance(ctx context.Context, org int64, id string) (tidings.Iss
 }
 
 // Issuances lists the organisation's issuances, newest first.
-func (s *Store) Issuances(ctx context.Context, org int64, f tidings.IssuanceFilter, p tidings.Page) (tidings.List[tidings.Issuance], error) {
-	q := listQuery{table: issuanceTable, columns: issuanceColumns, order: "i.id", newest: true}
-	q.add("i.organisation_id = $", org)
-	if f.ID != "" {
-		key, ok := s.ids.key(f.ID)
-		if !ok {
-			return tidings.List[tidings.Issuance]{}, nil
-		}
-		q.add("i.id = $", key)
+func (s *Store) Issuances(ctx context.Context, org int64, f tidings.IssuanceFilter, p tidings.Page) (out tidings.List[tidings.Issuance], err error) {
+	q, ok, err := s.selectIssuances(ctx, org, f)
+	if err != nil || !ok {
+		return out, err
 	}
-	if f.Status != "" {
-		states := statesOf(f.Status)
-		if states == "" {
-			return tidings.List[tidings.Issuance]{}, nil
-		}
-		q.where = append(q.where, states)
-	}
-	if f.TemplateID != "" {
-		template, ok := s.ids.key(f.TemplateID)
-		if !ok {
-			return tidings.List[tidings.Issuance]{}, nil
-		}
-		q.add("i.id IN (SELECT issuance_id FROM credential WHERE template_id = $)", template)
-	}
-	out, err := list(ctx, s, q, p, s.byKey("issuance"), s.scanIssuance)
+	out, err = list(ctx, s, q, p, s.byKey("issuance"), s.scanIssuance)
 	for k := range out.Items {
 		if err == nil {
 			err = s.readCredentials(s.reader(ctx), &out.Items[k])
@@ -287,16 +273,35 @@ func (s *Store) Issuances(ctx context.Context, org int64, f tidings.IssuanceFilt
 	return out, err
 }
 
-// statesOf gives the condition for a status as the API shows it.
-func statesOf(status string) string {
-	const issued = "EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.status = 'issued')"
-	switch status {
-	case "offered":
-		return "(i.state IN ('offered', 'delivered') OR i.state = 'redeemed' AND NOT " + issued + ")"
-	case "partiallyIssued":
-		return "(i.state = 'redeemed' AND " + issued + ")"
-	case "completed", "failed", "expired":
-		return "i.state = '" + status + "'"
+// selectIssuances turns a filter into a query that walks one index; ok tells
+// whether anything can match.
+func (s *Store) selectIssuances(ctx context.Context, org int64, f tidings.IssuanceFilter) (q listQuery, ok bool, err error) {
+	q = listQuery{table: issuanceTable, columns: issuanceColumns, order: "i.id", newest: true}
+	status := "i.status = $"
+	if f.TemplateID != "" {
+		template, err := s.Template(ctx, org, f.TemplateID)
+		if err != nil {
+			if tidings.KindOf(err) == tidings.KindNotFound {
+				err = nil
+			}
+			return q, false, err
+		}
+		// By its first credential of that template, as it can have several.
+		q.table = "credential c CROSS JOIN issuance i ON i.id = c.issuance_id JOIN organisation o ON o.id = i.organisation_id"
+		q.order, status = "c.issuance_id", "c.issuance_status = $"
+		q.add("c.template_id = $", template.Key)
+		q.where = append(q.where, "NOT EXISTS (SELECT 1 FROM credential x WHERE x.issuance_id = c.issuance_id AND x.template_id = c.template_id AND x.id < c.id)")
 	}
-	return ""
+	q.add("i.organisation_id = $", org)
+	if f.ID != "" {
+		key, ours := s.ids.key(f.ID)
+		if !ours {
+			return q, false, nil
+		}
+		q.add(q.order+" = $", key)
+	}
+	if f.Status != "" {
+		q.add(status, f.Status)
+	}
+	return q, true, nil
 }

@@ -1,10 +1,13 @@
 package store
 
 import (
-	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"tidings"
 )
 
 // TestHotStatementsUseTheirIndex holds the plans of statements whose cost must
@@ -30,27 +33,161 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{talliesOf, "tally USING PRIMARY KEY (organisation_id=? AND endpoint_id=? AND minute>?)"},
 		{endQueued, "queue USING COVERING INDEX queue_id (endpoint_id=? AND id=?)"},
 	} {
-		var plan []string
-		args := make([]any, 6)
-		for i := range args {
-			args[i] = 1
+		args := make([]any, strings.Count(row.query, "$"))
+		for n := range args {
+			args[n] = 1
 		}
-		n := 1
-		for strings.Contains(row.query, "$"+string(rune('0'+n))) {
-			n++
+		for len(args) > 0 && !strings.Contains(row.query, "$"+strconv.Itoa(len(args))) {
+			args = args[1:]
 		}
-		err := s.query(context.Background(), "EXPLAIN QUERY PLAN "+row.query, args[:n-1], func(r scanner) error {
-			var a, b, c any
-			var detail string
-			err := r.Scan(&a, &b, &c, &detail)
-			plan = append(plan, detail)
-			return err
-		})
-		if err != nil {
-			t.Fatalf("%s: %v", row.query, err)
-		}
+		plan := planOf(t, s, row.query, args)
 		if !slices.ContainsFunc(plan, func(line string) bool { return strings.HasSuffix(line, row.plan) }) {
 			t.Errorf("%s\nis planned as %q,\nwant %q", row.query, plan, row.plan)
 		}
+	}
+}
+
+// planOf gives the lines of a statement's plan.
+func planOf(t *testing.T, s *Store, query string, args []any) (plan []string) {
+	t.Helper()
+	err := s.query(t.Context(), "EXPLAIN QUERY PLAN "+query, args, func(r scanner) error {
+		var a, b, c any
+		var detail string
+		err := r.Scan(&a, &b, &c, &detail)
+		plan = append(plan, detail)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return plan
+}
+
+// TestFiltersWalkTheirIndex holds how lists are found that a filter narrows: by
+// a range of an index in which nothing stands that does not match, so that a
+// page costs as much as it holds, wherever it lies and however rare its items.
+func TestFiltersWalkTheirIndex(t *testing.T) {
+	s, org, template := planned(t)
+	deliveries := func(f tidings.DeliveryFilter) (out []listQuery) {
+		sel, err := s.selectDeliveries(t.Context(), org, f)
+		if err != nil || sel.none {
+			t.Fatal(err)
+		}
+		return append(sel.queue, sel.history...)
+	}
+	issuances := func(f tidings.IssuanceFilter) []listQuery {
+		q, ok, err := s.selectIssuances(t.Context(), org, f)
+		if err != nil || !ok {
+			t.Fatal(err)
+		}
+		return []listQuery{q}
+	}
+	const (
+		typ                = tidings.IssuanceFailed
+		failed             = tidings.DeliveryFailed
+		lane, laneOfType   = "queue_id (endpoint_id=? AND id)", "queue_kind (endpoint_id=? AND kind=? AND id)"
+		history, endpoints = "delivery_organisation (organisation_id=? AND kind=? AND id)", "delivery_endpoint (endpoint_id=? AND kind=? AND id)"
+	)
+	for _, row := range []struct {
+		name    string
+		queries []listQuery
+		walks   []string
+	}{
+		{"deliveries", deliveries(tidings.DeliveryFilter{}), []string{lane, history}},
+		{"of a type", deliveries(tidings.DeliveryFilter{EventType: typ}), []string{laneOfType, history}},
+		{"that failed", deliveries(tidings.DeliveryFilter{Status: failed}), []string{history}},
+		{"that failed, of a type", deliveries(tidings.DeliveryFilter{Status: failed, EventType: typ}), []string{history}},
+		{"delivered", deliveries(tidings.DeliveryFilter{Status: tidings.DeliveryDelivered}), []string{history}},
+		{"pending", deliveries(tidings.DeliveryFilter{Status: tidings.DeliveryPending}), []string{lane}},
+		{"pending, of a type", deliveries(tidings.DeliveryFilter{Status: tidings.DeliveryPending, EventType: typ}), []string{laneOfType}},
+		{"of an endpoint", deliveries(tidings.DeliveryFilter{EndpointID: "a"}), []string{lane, endpoints}},
+		{"of an endpoint and a type", deliveries(tidings.DeliveryFilter{EndpointID: "a", EventType: typ}), []string{laneOfType, endpoints}},
+		{"of an endpoint that failed", deliveries(tidings.DeliveryFilter{EndpointID: "a", Status: failed}), []string{endpoints}},
+		{"all three", deliveries(tidings.DeliveryFilter{EndpointID: "a", Status: failed, EventType: typ}), []string{endpoints}},
+		{"of an issuance", deliveries(tidings.DeliveryFilter{IssuanceID: "i"}), []string{"queue_issuance (issuance_key=?)", "delivery_event (event_id=? AND rowid)", "event_issuance (organisation_id=? AND issuance_key=?)"}},
+
+		{"events", []listQuery{selectEvents(org, tidings.EventFilter{})}, []string{"event_feed (organisation_id=? AND position)"}},
+		{"events of a type", []listQuery{selectEvents(org, tidings.EventFilter{Type: typ})}, []string{"event_type (organisation_id=? AND type=? AND position)"}},
+		{"events since", []listQuery{selectEvents(org, tidings.EventFilter{Since: time.Now()})}, []string{"event_feed (organisation_id=? AND position)"}},
+		{"events of a type since", []listQuery{selectEvents(org, tidings.EventFilter{Type: typ, Since: time.Now()})}, []string{"event_type (organisation_id=? AND type=? AND position)"}},
+		{"events of an issuance", []listQuery{selectEvents(org, tidings.EventFilter{IssuanceID: "i"})}, []string{"event_issuance (organisation_id=? AND issuance_key=? AND id)"}},
+
+		{"issuances", issuances(tidings.IssuanceFilter{}), []string{"issuance_organisation (organisation_id=? AND id)"}},
+		{"issuances of a status", issuances(tidings.IssuanceFilter{Status: "failed"}), []string{"issuance_status (organisation_id=? AND status=? AND id)"}},
+		{"issuances of a template", issuances(tidings.IssuanceFilter{TemplateID: template}), []string{"credential_template (template_id=? AND issuance_id)"}},
+		{"issuances of a template and a status", issuances(tidings.IssuanceFilter{TemplateID: template, Status: "failed"}),
+			[]string{"credential_status (template_id=? AND issuance_status=? AND issuance_id)"}},
+	} {
+		var walks []string
+		for _, q := range row.queries {
+			for _, backwards := range []bool{false, true} {
+				text, args := q.text(far/2, backwards, 100)
+				for _, line := range planOf(t, s, text, args) {
+					if w := walkOf(line); w != "" && !slices.Contains(walks, w) {
+						walks = append(walks, w)
+					}
+				}
+			}
+		}
+		slices.Sort(walks)
+		slices.Sort(row.walks)
+		if !slices.Equal(walks, row.walks) {
+			t.Errorf("%s walk %q,\nwant %q", row.name, walks, row.walks)
+		}
+	}
+}
+
+// walkOf gives the range of an index that a line of a plan walks; empty for a
+// row that is found by its key, and for what only combines rows.
+func walkOf(line string) string {
+	if strings.HasPrefix(line, "SCAN ") && line != "SCAN found" && !strings.HasPrefix(line, "SCAN part") {
+		return line
+	}
+	_, walk, _ := strings.Cut(line, "INDEX ")
+	if strings.Contains(walk, "issuance_id=?") { // the few of one issuance
+		return ""
+	}
+	// Whether it is bounded from below, from above or both is the page's matter.
+	walk = strings.NewReplacer(">?", "", "<?", "").Replace(walk)
+	return strings.Replace(walk, "position AND position", "position", 1)
+}
+
+// planned is a store with an endpoint that has something pending, and a template.
+func planned(t *testing.T) (s *Store, org int64, template string) {
+	t.Helper()
+	s, err := Open(t.Context(), Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if _, err := s.CreateClient(t.Context(), "default", tidings.Client{ID: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.OrganisationBySlug(t.Context(), "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.CreateEndpoint(t.Context(), o.Key, tidings.NewEndpoint{ID: "a", Settings: tidings.Settings{URL: "https://receiver.example/"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Publish(t.Context(), o.Key, []tidings.NewEvent{{Type: tidings.IssuanceFailed, IssuanceID: "i"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	made, err := s.CreateTemplate(t.Context(), o.Key, tidings.NewTemplate{Name: "T", Code: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, o.Key, made.ID
+}
+
+// A type without a number would stand in no list.
+func TestEveryEventTypeHasAKind(t *testing.T) {
+	seen := map[int]bool{}
+	for _, typ := range tidings.FilterableEventTypes {
+		if n := typeKinds[typ]; n < 1 || n > 99 || seen[n] {
+			t.Errorf("%s has the number %d", typ, n)
+		}
+		seen[typeKinds[typ]] = true
 	}
 }

@@ -121,9 +121,10 @@ func (t *tx) end(r *tidings.AttemptResult, organisation, due int64) error {
 		return err
 	}
 	t.count(d.EndpointKey, -1)
-	_, err := t.exec(`INSERT INTO delivery (id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		d.Key, organisation, d.EndpointKey, d.EventKey, string(r.Status), string(r.Reason), r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now)
+	_, err := t.exec(`INSERT INTO delivery (id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		d.Key, organisation, d.EndpointKey, d.EventKey, string(r.Status), string(r.Reason), r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now,
+		kind(r.Status, d.EventType))
 	return err
 }
 

@@ -50,8 +50,18 @@ type listQuery struct {
 	columns string
 	order   string // the column that orders, unique
 	newest  bool   // descending
+	from    int64  // the list's smallest value of that column; 0: any
 	where   []string
 	args    []any
+	merge   *merge // the rows stand in several ranges of an index
+}
+
+// merge finds a list's rows by their keys first, as they stand in several ranges
+// of an index. Each range is in order, so that no more of it is read than the
+// page holds. The list's table then begins with what joins those keys, "found.id".
+type merge struct {
+	table  string
+	ranges []string // a condition each
 }
 
 // add narrows the list; the condition's $ stands for the argument's number.
@@ -69,16 +79,32 @@ func (q listQuery) text(boundary int64, backwards bool, limit int) (string, []an
 	if q.newest != backwards {
 		op, direction = "<", "DESC"
 	}
+	if op == ">" && q.from > boundary {
+		boundary, q.from = q.from-1, 0
+	}
 	if boundary != 0 {
 		q.add(q.order+" "+op+" $", boundary)
 	}
-	var b strings.Builder
-	b.WriteString("SELECT " + q.columns + " FROM " + q.table)
-	if len(q.where) > 0 {
-		b.WriteString(" WHERE " + strings.Join(q.where, " AND "))
+	if op == "<" && q.from != 0 {
+		q.add(q.order+" >= $", q.from)
 	}
-	b.WriteString(" ORDER BY " + q.order + " " + direction + " LIMIT " + strconv.Itoa(limit+1))
-	return b.String(), q.args
+	end := func(by string) string { return " ORDER BY " + by + " " + direction + " LIMIT " + strconv.Itoa(limit+1) }
+	if q.merge == nil {
+		return "SELECT " + q.columns + " FROM " + q.table + condition(q.where) + end(q.order), q.args
+	}
+	parts := make([]string, len(q.merge.ranges))
+	for i, r := range q.merge.ranges {
+		parts[i] = "SELECT id FROM (SELECT " + q.order + " AS id FROM " + q.merge.table + condition(append([]string{r}, q.where...)) + end(q.order) + ") AS part"
+	}
+	return "SELECT " + q.columns + " FROM (" + strings.Join(parts, " UNION ALL ") + end("id") + ") AS found CROSS JOIN " + q.table +
+		" ORDER BY found.id " + direction, q.args
+}
+
+func condition(where []string) string {
+	if len(where) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(where, " AND ")
 }
 
 // list reads one page. boundary turns a cursor into a value of the ordering

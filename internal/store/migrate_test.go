@@ -1,0 +1,79 @@
+package store
+
+import (
+	"database/sql"
+	"path/filepath"
+	"testing"
+
+	"tidings"
+)
+
+// before holds what a store of the first schema may hold: a delivery of each
+// status, and an issuance in each state that is shown in another way.
+const before = `
+	INSERT INTO organisation (id, slug, created_at) VALUES (1, 'default', 0);
+	INSERT INTO endpoint (id, organisation_id, public_id, url, filter_types, description, headers, rate_limit, max_in_flight, retry_schedule, signatures, status, created_at, updated_at)
+		VALUES (2, 1, 'a', 'https://receiver.example/', '', '', '{}', 0, 8, '', 'v1', 'enabled', 0, 0);
+	INSERT INTO signing_secret (endpoint_id, id, secret) VALUES (2, 3, 'whsec_x');
+	INSERT INTO lane (endpoint_id, organisation_id, backlog) VALUES (2, 1, 1);
+	INSERT INTO event (id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, test, created_at) VALUES
+		(10, 1, 10, 7, 'i', 'openid4vc.issuance.offered', '{}', 2, 0, 0),
+		(11, 1, 11, 7, 'i', 'openid4vc.issuance.failed', '{}', 2, 0, 0);
+	INSERT INTO queue (endpoint_id, due, id, event_id, issuance_key, attempt_count, retry_of, created_at) VALUES (2, 9e15, 20, 10, 7, 0, 0, 0);
+	INSERT INTO delivery (id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at) VALUES
+		(21, 1, 2, 10, 'delivered', '', 1, 0, 0, 0), (22, 1, 2, 11, 'failed', 'exhausted', 0, 0, 0, 0), (23, 1, 2, 11, 'canceled', 'endpoint_deleted', 0, 0, 0, 0);
+	INSERT INTO attempt VALUES (21, 1, 0, 0, 204, '', '', NULL);
+	INSERT INTO template (id, organisation_id, name, code, description, attributes, created_at, updated_at) VALUES (30, 1, 'T', 't', '', '{}', 0, 0);
+	INSERT INTO issuance (id, organisation_id, state, deadline, expires_at, created_at, updated_at) VALUES
+		(40, 1, 'delivered', 9e15, 0, 0, 0), (41, 1, 'redeemed', 9e15, 0, 0, 0), (42, 1, 'redeemed', 9e15, 0, 0, 0), (43, 1, 'offered', 9e15, 0, 0, 0);
+	INSERT INTO credential (id, issuance_id, template_id, status, claims) VALUES
+		(50, 40, 30, 'issued', '{}'), (51, 41, 30, 'issued', '{}'), (52, 42, 30, 'offered', '{}'), (53, 43, 30, 'offered', '{}');
+	INSERT INTO counter (name, value) VALUES ('retained', 9e15); -- their events may be forgotten
+	PRAGMA user_version = 1;`
+
+// What a store held before its lists had indexes of their own stands in the
+// lists afterwards.
+func TestAnOlderStoreIsListedAsANewOne(t *testing.T) {
+	dir := t.TempDir()
+	first, err := migrations.ReadFile("migrations/sqlite/0001_initial.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, "tidings.db"), false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(string(first) + before); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if breaches, err := s.Check(t.Context(), 10); err != nil || len(breaches) > 0 {
+		t.Errorf("the store's invariants: %v %q", err, breaches)
+	}
+	for want, filters := range map[int][]tidings.DeliveryFilter{
+		4: {{}}, 2: {{EventType: tidings.IssuanceOffered}, {EndpointID: "a", EventType: tidings.IssuanceFailed}},
+		1: {{Status: tidings.DeliveryFailed, EventType: tidings.IssuanceFailed}, {Status: tidings.DeliveryPending, EventType: tidings.IssuanceOffered}, {Status: tidings.DeliveryDelivered}},
+		0: {{Status: tidings.DeliveryFailed, EventType: tidings.IssuanceOffered}},
+	} {
+		for _, f := range filters {
+			if l, err := s.Deliveries(t.Context(), 1, f, tidings.Page{}); err != nil || len(l.Items) != want {
+				t.Errorf("%+v gives %d deliveries, %v; want %d", f, len(l.Items), err, want)
+			}
+		}
+	}
+	for status, want := range map[string]int{"offered": 3, "partiallyIssued": 1, "completed": 0} {
+		for _, template := range []string{"", s.ids.public(30)} {
+			l, err := s.Issuances(t.Context(), 1, tidings.IssuanceFilter{Status: status, TemplateID: template}, tidings.Page{})
+			if err != nil || len(l.Items) != want {
+				t.Errorf("%d issuances are %s, %v; want %d", len(l.Items), status, err, want)
+			}
+		}
+	}
+}
