@@ -82,6 +82,7 @@ type Credential struct {
 	TemplateID string
 	Status     CredentialStatus
 	Accepted   bool           // the wallet's notification said so
+	Revocable  bool           // its template says so
 	Claims     map[string]any // what is certified; personal, never in a log, an error or an event
 }
 

@@ -23,6 +23,9 @@ type Template struct {
 	Code           string // short type name, unique in its organisation
 	Description    string
 	Attributes     map[string]Attribute // by claim name
+	Display        []Display            // how wallets show it; see [Template.Displays]
+	ValidFor       time.Duration        // from issuance to the credential's end; 0: it has none
+	Revocable      bool                 // its credentials carry a status
 	CreatedAt      time.Time            // milliseconds, UTC
 	UpdatedAt      time.Time
 	ArchivedAt     *time.Time
@@ -52,22 +55,53 @@ type Attribute struct {
 type NewTemplate struct {
 	Name, Code, Description, Format string
 	Attributes                      map[string]Attribute
+	Display                         []Display
+	ValidFor                        time.Duration // 0: without end; else whole seconds
+	Revocable                       bool
 	Origin
 }
 
-// TemplateFilter narrows a list of templates; empty members do not.
+// TemplatePatch changes how a template is shown; nil members leave things as
+// they are. What was issued under it stays what it is, so nothing else changes.
+type TemplatePatch struct {
+	Name, Description *string
+	Display           *[]Display
+	Origin
+}
+
+// TemplateOrder is the order of a list of templates; "-" is descending.
+type TemplateOrder string
+
+// The orders. Names are compared without regard to case.
+const (
+	TemplatesOldest   TemplateOrder = "createdAt" // the zero value means this one, too
+	TemplatesNewest   TemplateOrder = "-createdAt"
+	TemplatesByName   TemplateOrder = "name"
+	TemplatesFromZ    TemplateOrder = "-name"
+	TemplatesByUpdate TemplateOrder = "updatedAt"
+	TemplatesUpdated  TemplateOrder = "-updatedAt"
+)
+
+// TemplateFilter narrows and orders a list of templates; empty members do not.
 type TemplateFilter struct {
 	ID       string
 	Type     string // the full vct or the code
 	Format   string
 	Archived *bool
 	Search   string // part of the name
+	Order    TemplateOrder
 }
 
 // Limits of a template and of the attributes of a credential.
 const (
 	MaxAttributes     = 100
-	MaxAttributeBytes = 8 << 10 // of one string value
+	MaxAttributeBytes = 8 << 10   // of one string value
+	MaxNumber         = 1<<53 - 1 // beyond it, readers of JSON lose digits (RFC 7493, section 2.2)
+
+	MinValidFor = time.Minute
+	MaxValidFor = 100 * 365 * 24 * time.Hour
+
+	maxName, maxDescription = 200, 2000 // characters
 )
 
 var (
@@ -80,17 +114,18 @@ var (
 
 // Check tells whether the template may be created.
 func (t NewTemplate) Check() error {
+	if err := checkName("", t.Name); err != nil {
+		return err
+	}
 	switch {
-	case strings.TrimSpace(t.Name) == "":
-		return Invalid("/name", "name is required.")
-	case utf8.RuneCountInString(t.Name) > 200:
-		return Invalid("/name", "name holds at most 200 characters.")
 	case t.Code == "":
 		return Invalid("/code", "code is required: the short name of the credential's type.")
 	case !codePattern.MatchString(t.Code):
 		return Invalid("/code", "code is 1 to 64 characters of A-Z a-z 0-9 _ . and -, the first a letter or digit.")
-	case utf8.RuneCountInString(t.Description) > 2000:
+	case utf8.RuneCountInString(t.Description) > maxDescription:
 		return Invalid("/description", "description holds at most 2,000 characters.")
+	case t.ValidFor != 0 && (t.ValidFor < MinValidFor || t.ValidFor > MaxValidFor):
+		return Invalid("/validFor", "validFor is %d to %d seconds (a hundred years), or left out.", int64(MinValidFor/time.Second), int64(MaxValidFor/time.Second))
 	case t.Format != "" && t.Format != "sd-jwt" && t.Format != FormatSDJWTVC:
 		return Invalid("/credentialFormat", "credentialFormat is \"sd-jwt\"; got %q.", t.Format)
 	case len(t.Attributes) == 0:
@@ -102,6 +137,49 @@ func (t NewTemplate) Check() error {
 		if err := checkAttribute(claim, t.Attributes[claim]); err != nil {
 			return err
 		}
+	}
+	return checkDisplay(t.Display)
+}
+
+// Check tells whether the patch may be applied to any template.
+func (p TemplatePatch) Check() error {
+	if p.Name != nil {
+		if err := checkName("", *p.Name); err != nil {
+			return err
+		}
+	}
+	if p.Description != nil && utf8.RuneCountInString(*p.Description) > maxDescription {
+		return Invalid("/description", "description holds at most 2,000 characters.")
+	}
+	if p.Display != nil {
+		return checkDisplay(*p.Display)
+	}
+	return nil
+}
+
+// Apply gives the template as the patch leaves it, and the names of what is
+// there in the patch.
+func (p TemplatePatch) Apply(t Template) (Template, []string) {
+	var changed []string
+	if p.Name != nil {
+		t.Name, changed = *p.Name, append(changed, "name")
+	}
+	if p.Description != nil {
+		t.Description, changed = *p.Description, append(changed, "description")
+	}
+	if p.Display != nil {
+		t.Display, changed = *p.Display, append(changed, "display")
+	}
+	return t, changed
+}
+
+// checkName checks the name below at.
+func checkName(at, name string) error {
+	switch {
+	case strings.TrimSpace(name) == "":
+		return Invalid(at+"/name", "name is required.")
+	case utf8.RuneCountInString(name) > maxName:
+		return Invalid(at+"/name", "name holds at most 200 characters.")
 	}
 	return nil
 }
@@ -117,9 +195,9 @@ func checkAttribute(claim string, a Attribute) error {
 		return Invalid(at+"/type", "type is required: string, number, boolean or date.")
 	case !slices.Contains([]AttributeType{AttributeString, AttributeNumber, AttributeBoolean, AttributeDate}, a.Type):
 		return Invalid(at+"/type", "type is string, number, boolean or date; got %q.", a.Type)
-	case utf8.RuneCountInString(a.Name) > 200:
+	case utf8.RuneCountInString(a.Name) > maxName:
 		return Invalid(at+"/name", "name holds at most 200 characters.")
-	case utf8.RuneCountInString(a.Description) > 2000:
+	case utf8.RuneCountInString(a.Description) > maxDescription:
 		return Invalid(at+"/description", "description holds at most 2,000 characters.")
 	}
 	return nil
@@ -130,7 +208,7 @@ func checkAttribute(claim string, a Attribute) error {
 // at (such as "/attributes") and never repeat a value.
 func (t Template) CheckClaims(at string, values map[string]any) error {
 	for _, claim := range slices.Sorted(maps.Keys(t.Attributes)) {
-		if v, ok := values[claim]; t.Attributes[claim].Required && (!ok || v == nil) {
+		if t.Attributes[claim].Required && empty(values[claim]) {
 			return Invalid(at+"/"+escapePointer(claim), "The template requires the attribute %q.", claim)
 		}
 	}
@@ -146,6 +224,12 @@ func (t Template) CheckClaims(at string, values map[string]any) error {
 	return nil
 }
 
+// empty tells whether a value certifies nothing.
+func empty(v any) bool {
+	text, ok := v.(string)
+	return v == nil || ok && strings.TrimSpace(text) == ""
+}
+
 func (t AttributeType) accepts(v any) bool {
 	switch t {
 	case AttributeString:
@@ -153,7 +237,7 @@ func (t AttributeType) accepts(v any) bool {
 		return ok && len(s) <= MaxAttributeBytes
 	case AttributeNumber:
 		f, ok := v.(float64)
-		return ok && !math.IsNaN(f) && !math.IsInf(f, 0)
+		return ok && math.Abs(f) <= MaxNumber // false for NaN, too
 	case AttributeBoolean:
 		_, ok := v.(bool)
 		return ok
@@ -169,8 +253,10 @@ func (t AttributeType) article() string {
 	switch t {
 	case AttributeString:
 		return "a string of at most 8 KiB"
+	case AttributeNumber:
+		return "a number from -(2^53-1) to 2^53-1: others would lose digits on their way; a string keeps them"
 	case AttributeDate:
-		return "a date as YYYY-MM-DD"
+		return "a date as YYYY-MM-DD that the calendar has"
 	}
 	return "a " + string(t)
 }

@@ -103,7 +103,10 @@ type request struct {
 
 // envelope is around every successful answer.
 type envelope[T any] struct {
-	Data T `json:"data"`
+	Data  T `json:"data"`
+	Links struct {
+		Next string `json:"next"`
+	} `json:"links"`
 	Meta struct {
 		Page struct {
 			HasNext bool `json:"hasNext"`

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"net/http"
 	"time"
 
 	"tidings"
@@ -16,6 +17,17 @@ type NewTemplate struct {
 	Description      string                       `json:"description,omitempty"`
 	CredentialFormat string                       `json:"credentialFormat,omitempty"` // "sd-jwt", also where it is empty
 	Attributes       map[string]tidings.Attribute `json:"attributes"`
+	Display          []tidings.Display            `json:"display,omitempty"`  // how wallets show it, by language
+	ValidFor         int64                        `json:"validFor,omitempty"` // seconds; 0: its credentials have no end
+	Revocable        bool                         `json:"revocable,omitempty"`
+}
+
+// TemplatePatch changes how a template is shown: nil members leave things as
+// they are.
+type TemplatePatch struct {
+	Name        *string            `json:"name,omitempty"`
+	Description *string            `json:"description,omitempty"`
+	Display     *[]tidings.Display `json:"display,omitempty"`
 }
 
 // Template is a credential template.
@@ -27,6 +39,9 @@ type Template struct {
 	Code        string                       `json:"code"`
 	Format      string                       `json:"format"`
 	Attributes  map[string]tidings.Attribute `json:"attributes"`
+	Display     []tidings.Display            `json:"display"`  // empty: by name and description
+	ValidFor    int64                        `json:"validFor"` // seconds; 0: its credentials have no end
+	Revocable   bool                         `json:"revocable"`
 	CreatedAt   time.Time                    `json:"createdAt"`
 	UpdatedAt   time.Time                    `json:"updatedAt"`
 	ArchivedAt  *time.Time                   `json:"archivedAt"`
@@ -41,6 +56,9 @@ type TemplateQuery struct {
 	Format   string `query:"filter[format]"`
 	Archived *bool  `query:"filter[archived]"` // nil means either
 	Search   string `query:"search[name]"`     // a part of the name
+	// Sort is the order; empty means the oldest first. In that of
+	// [tidings.TemplatesByUpdate] nothing that changes meanwhile is missed.
+	Sort tidings.TemplateOrder `query:"sort"`
 	Page
 }
 
@@ -108,6 +126,21 @@ func (c *Client) Templates(ctx context.Context, q TemplateQuery) iter.Seq2[Templ
 // Template reads a credential template.
 func (c *Client) Template(ctx context.Context, id string) (Template, error) {
 	return one[Template](ctx, c, reading("templates", "credentials", id))
+}
+
+// UpdateTemplate changes how a template's credentials are shown.
+func (c *Client) UpdateTemplate(ctx context.Context, id string, p TemplatePatch) (Template, error) {
+	return one[Template](ctx, c, request{method: http.MethodPatch, path: path("templates", "credentials", id), body: p})
+}
+
+// ArchiveTemplate ends issuing from a template. What was issued stays valid.
+func (c *Client) ArchiveTemplate(ctx context.Context, id string) (Template, error) {
+	return one[Template](ctx, c, request{method: http.MethodPost, path: path("templates", "credentials", id, "archive"), repeatable: true})
+}
+
+// UnarchiveTemplate takes up issuing from an archived template again.
+func (c *Client) UnarchiveTemplate(ctx context.Context, id string) (Template, error) {
+	return one[Template](ctx, c, request{method: http.MethodPost, path: path("templates", "credentials", id, "unarchive"), repeatable: true})
 }
 
 // CreateIssuance offers a credential to a holder: hand its OfferURI over.

@@ -84,7 +84,7 @@ func (e AuditEntry) cursor() string { return e.ID }
 // AuditQuery says which lines of the audit log to list.
 type AuditQuery struct{ Page }
 
-// Audit lists the changes of endpoints, secrets and clients, the newest first.
+// Audit lists the changes of endpoints, secrets, clients and templates, the newest first.
 func (c *Client) Audit(ctx context.Context, q AuditQuery) iter.Seq2[AuditEntry, error] {
 	return list[AuditEntry](ctx, c, "/audit", q)
 }

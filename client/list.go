@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"net/http"
@@ -44,9 +45,18 @@ func list[T item](ctx context.Context, c *Client, path string, query any) iter.S
 			if !page.Meta.Page.HasNext || len(page.Data) == 0 {
 				return
 			}
-			values.Set("page[after]", page.Data[len(page.Data)-1].cursor())
+			values.Set("page[after]", cmp.Or(cursorOf(page.Links.Next), page.Data[len(page.Data)-1].cursor()))
 		}
 	}
+}
+
+// cursorOf gives where a link goes on: in some orders that is more than an id.
+func cursorOf(link string) string {
+	u, err := url.Parse(link)
+	if err != nil {
+		return ""
+	}
+	return u.Query().Get("page[after]")
 }
 
 // writeQuery writes the members that are set, under the names of their tags.

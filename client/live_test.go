@@ -219,6 +219,24 @@ func issuances(t *testing.T, c *client.Client) {
 	if list := all(t, c.Templates(ctx, client.TemplateQuery{Archived: new(true)})); len(list) != 0 {
 		t.Errorf("archived templates %+v", list)
 	}
+	other := must[client.Template](t)(c.CreateTemplate(ctx, client.NewTemplate{Name: "Badge", Code: "Badge", ValidFor: 3600, Revocable: true, Attributes: made.Attributes}))
+	if other.ValidFor != 3600 || !other.Revocable || made.ValidFor != 0 {
+		t.Errorf("made %+v and %+v", made, other)
+	}
+	shown := []tidings.Display{{Name: "Card", Locale: "de", Logo: &tidings.Logo{URI: "https://library.example/logo.png"}}}
+	if changed := must[client.Template](t)(c.UpdateTemplate(ctx, made.ID, client.TemplatePatch{Display: &shown, Description: new("For readers")})); len(changed.Display) != 1 ||
+		changed.Display[0].Logo.URI != shown[0].Logo.URI || changed.Description != "For readers" || changed.Name != "Library card" {
+		t.Errorf("changed %+v", changed)
+	}
+	if list := all(t, c.Templates(ctx, client.TemplateQuery{Sort: tidings.TemplatesUpdated, Page: client.Page{Size: 1}})); len(list) != 2 || list[0].ID != made.ID {
+		t.Errorf("by update %+v", list)
+	}
+	if archived := must[client.Template](t)(c.ArchiveTemplate(ctx, made.ID)); archived.ArchivedAt == nil {
+		t.Errorf("archived %+v", archived)
+	}
+	if back := must[client.Template](t)(c.UnarchiveTemplate(ctx, made.ID)); back.ArchivedAt != nil {
+		t.Errorf("unarchived %+v", back)
+	}
 	offer := must[client.Issuance](t)(c.CreateIssuance(ctx, client.NewIssuance{CredentialTemplateID: made.ID, Attributes: map[string]any{"holder": "Zainab"}, ExpiresIn: 60}))
 	if offer.Status != "offered" || len(offer.Credentials) != 1 || offer.OfferURI == "" || offer.ExpiresAt.Sub(offer.CreatedAt) != time.Minute {
 		t.Errorf("issuance %+v", offer)

@@ -45,6 +45,10 @@ var methods = map[string][]any{
 	"GET /templates/credentials":      {(*client.Client).Templates},
 	"GET /templates/credentials/{id}": {(*client.Client).Template},
 
+	"PATCH /templates/credentials/{id}":          {(*client.Client).UpdateTemplate},
+	"POST /templates/credentials/{id}/archive":   {(*client.Client).ArchiveTemplate},
+	"POST /templates/credentials/{id}/unarchive": {(*client.Client).UnarchiveTemplate},
+
 	"POST /credentials/issuance": {(*client.Client).CreateIssuance},
 	"GET /credentials":           {(*client.Client).Issuances},
 	"GET /credentials/{id}":      {(*client.Client).Issuance},
@@ -197,6 +201,9 @@ func filters(t *testing.T, at string, route server.Route, query reflect.Type) {
 	want := []string{"page[after]", "page[size]"}
 	if route.Search {
 		want = append(want, "search[name]")
+	}
+	if len(route.Sorts) > 0 {
+		want = append(want, "sort")
 	}
 	for _, f := range route.Filters {
 		want = append(want, "filter["+f.Name+"]")

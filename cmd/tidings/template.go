@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"tidings"
 	"tidings/client"
@@ -19,6 +20,10 @@ type templateCommand struct {
 	List   templateList   `cmd:"" help:"List the credential templates, the oldest first."`
 	Get    templateGet    `cmd:"" help:"Show a template with its attributes."`
 	Create templateCreate `cmd:"" help:"Create a credential template."`
+	Update templateUpdate `cmd:"" help:"Change how a template's credentials are shown."`
+
+	Archive   templateArchive   `cmd:"" help:"End issuing from a template; what was issued stays valid."`
+	Unarchive templateUnarchive `cmd:"" help:"Issue from an archived template again."`
 }
 
 type templateList struct {
@@ -26,12 +31,13 @@ type templateList struct {
 	Search   string `placeholder:"TEXT" help:"Only those with this text in their name."`
 	Type     string `placeholder:"CODE" help:"Only the one of this code or full type."`
 	Archived *bool  `negatable:"" help:"Only those that are archived, or that are not."`
+	Sort     string `placeholder:"ORDER" help:"createdAt, name or updatedAt; --sort=-name is descending. Default: createdAt."`
 }
 
 // Run lists templates.
 func (c templateList) Run(ctx context.Context, env *environment) error {
 	return c.show(env, func(api *client.Client) (view, error) {
-		q := client.TemplateQuery{Search: c.Search, Type: c.Type, Archived: c.Archived, Page: c.page()}
+		q := client.TemplateQuery{Search: c.Search, Type: c.Type, Archived: c.Archived, Sort: tidings.TemplateOrder(c.Sort), Page: c.page()}
 		return collect(api.Templates(ctx, q), c.Limit, []string{"ID", "CODE", "NAME", "CREATED"}, func(t client.Template) []string {
 			return []string{t.ID, t.Code, t.Name, stamp(t.CreatedAt)}
 		})
@@ -59,6 +65,15 @@ func templateView(t client.Template) view {
 	v.add("code", t.Code)
 	v.add("type", t.Type)
 	v.add("format", t.Format)
+	if t.ValidFor > 0 {
+		v.add("valid for", (time.Duration(t.ValidFor) * time.Second).String())
+	}
+	if t.Revocable {
+		v.add("revocable", "yes")
+	}
+	for _, d := range t.Display {
+		v.add("shown as", strings.TrimSpace(d.Name+" "+bracketed(d.Locale)))
+	}
 	v.add("created", stamp(t.CreatedAt))
 	v.add("archived", optionalStamp(t.ArchivedAt))
 	for _, name := range slices.Sorted(maps.Keys(t.Attributes)) {
@@ -75,14 +90,23 @@ func templateView(t client.Template) view {
 	return v
 }
 
+func bracketed(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "(" + text + ")"
+}
+
 type templateCreate struct {
 	remoteFlags
-	Code           string   `arg:"" optional:"" help:"Short name of the credential's type, unique in your organisation."`
-	Name           string   `placeholder:"TEXT" help:"What people see. Default: the code."`
-	Description    string   `placeholder:"TEXT" help:"What it is."`
-	Attribute      []string `sep:"none" placeholder:"NAME:TYPE[:required][:disclosed]" help:"A claim; TYPE is string, number, boolean or date; disclosed: the holder cannot withhold it. Repeat for each."`
-	File           string   `placeholder:"FILE" help:"The whole template as JSON, as the API takes it; - is standard input."`
-	IdempotencyKey string   `placeholder:"KEY" help:"The same key again gives the first result, for 24 hours."`
+	Code           string        `arg:"" optional:"" help:"Short name of the credential's type, unique in your organisation."`
+	Name           string        `placeholder:"TEXT" help:"What people see. Default: the code."`
+	Description    string        `placeholder:"TEXT" help:"What it is."`
+	Attribute      []string      `sep:"none" placeholder:"NAME:TYPE[:required][:disclosed]" help:"A claim; TYPE is string, number, boolean or date; disclosed: the holder cannot withhold it. Repeat for each."`
+	ValidFor       time.Duration `placeholder:"8760h" help:"How long each credential is valid, in whole seconds. Default: without end."`
+	Revocable      bool          `help:"Its credentials can be revoked and suspended."`
+	File           string        `placeholder:"FILE" help:"The whole template as JSON, as the API takes it, display too; - is standard input."`
+	IdempotencyKey string        `placeholder:"KEY" help:"The same key again gives the first result, for 24 hours."`
 }
 
 // Help shows examples.
@@ -109,7 +133,7 @@ func (c templateCreate) Run(ctx context.Context, env *environment) error {
 func (c templateCreate) template() (client.NewTemplate, error) {
 	var t client.NewTemplate
 	if c.File != "" {
-		if c.Code != "" || c.Name != "" || c.Description != "" || len(c.Attribute) > 0 {
+		if c.Code != "" || c.Name != "" || c.Description != "" || len(c.Attribute) > 0 || c.ValidFor != 0 || c.Revocable {
 			return t, errors.New("--file holds the whole template; leave out the rest")
 		}
 		err := readJSON(c.File, &t)
@@ -118,7 +142,11 @@ func (c templateCreate) template() (client.NewTemplate, error) {
 	if c.Code == "" {
 		return t, errors.New("name the template's code, or give --file")
 	}
-	t = client.NewTemplate{Name: c.Name, Code: c.Code, Description: c.Description, Attributes: map[string]tidings.Attribute{}}
+	if c.ValidFor < 0 || c.ValidFor%time.Second != 0 {
+		return t, fmt.Errorf("--valid-for %v: it is whole seconds, such as 24h or 8760h", c.ValidFor)
+	}
+	t = client.NewTemplate{Name: c.Name, Code: c.Code, Description: c.Description, Attributes: map[string]tidings.Attribute{},
+		ValidFor: int64(c.ValidFor / time.Second), Revocable: c.Revocable}
 	if t.Name == "" {
 		t.Name = c.Code
 	}
@@ -141,6 +169,64 @@ func (c templateCreate) template() (client.NewTemplate, error) {
 		t.Attributes[parts[0]] = a
 	}
 	return t, nil
+}
+
+type templateUpdate struct {
+	remoteFlags
+	ID          string  `arg:"" help:"The template's id."`
+	Name        *string `placeholder:"TEXT" help:"What people see."`
+	Description *string `placeholder:"TEXT" help:"What it is."`
+	DisplayFile string  `placeholder:"FILE" help:"How wallets show it: a JSON array of the API's display; - is standard input, [] goes back to name and description."`
+}
+
+// Help shows an example.
+func (templateUpdate) Help() string {
+	return `For example, with this in display.json,
+
+  [{"name": "Library card", "locale": "en", "backgroundColor": "#12107c", "textColor": "#ffffff",
+    "logo": {"uri": "https://library.example/logo.png", "alt": "A book"}}]
+
+  tidings template update TEMPLATE-ID --display-file display.json`
+}
+
+// Run changes a template.
+func (c templateUpdate) Run(ctx context.Context, env *environment) error {
+	patch := client.TemplatePatch{Name: c.Name, Description: c.Description}
+	if c.DisplayFile != "" {
+		if err := readJSON(c.DisplayFile, &patch.Display); err != nil {
+			return usageError{err}
+		}
+	}
+	return c.show(env, func(api *client.Client) (view, error) {
+		t, err := api.UpdateTemplate(ctx, c.ID, patch)
+		return templateView(t), err
+	})
+}
+
+type templateArchive struct {
+	remoteFlags
+	ID string `arg:"" help:"The template's id."`
+}
+
+// Run archives a template.
+func (c templateArchive) Run(ctx context.Context, env *environment) error {
+	return c.show(env, func(api *client.Client) (view, error) {
+		t, err := api.ArchiveTemplate(ctx, c.ID)
+		return templateView(t), err
+	})
+}
+
+type templateUnarchive struct {
+	remoteFlags
+	ID string `arg:"" help:"The template's id."`
+}
+
+// Run takes a template out of the archive.
+func (c templateUnarchive) Run(ctx context.Context, env *environment) error {
+	return c.show(env, func(api *client.Client) (view, error) {
+		t, err := api.UnarchiveTemplate(ctx, c.ID)
+		return templateView(t), err
+	})
 }
 
 // keyed gives the option for an idempotency key, where one is set.

@@ -11,9 +11,6 @@ import (
 	"tidings"
 )
 
-// locale is the language in which templates are shown: they carry no other.
-const locale = "en"
-
 // issuerMetadata is the credential issuer metadata (section 12.2.4).
 type issuerMetadata struct {
 	Issuer         string                   `json:"credential_issuer"`
@@ -25,9 +22,18 @@ type issuerMetadata struct {
 }
 
 type display struct {
-	Name        string `json:"name"`
-	Locale      string `json:"locale,omitempty"`
-	Description string `json:"description,omitempty"`
+	Name            string `json:"name"`
+	Locale          string `json:"locale,omitempty"`
+	Description     string `json:"description,omitempty"`
+	Logo            *logo  `json:"logo,omitempty"`
+	BackgroundColor string `json:"background_color,omitempty"`
+	TextColor       string `json:"text_color,omitempty"`
+}
+
+// logo is the same here and in the type metadata of SD-JWT VC.
+type logo struct {
+	URI string `json:"uri"`
+	Alt string `json:"alt_text,omitempty"`
 }
 
 // configuration describes one template (section 12.2.4 and appendix A.3.2).
@@ -103,11 +109,31 @@ func (s *Issuer) configuration(slug string, t tidings.Template) configuration {
 		SigningAlgs:    []string{string(jose.ES256)},
 		ProofTypes:     map[string]proofType{"jwt": {SigningAlgs: proofAlgs}},
 		Metadata: credentialMetadata{
-			Display: []display{{Name: t.Name, Locale: locale, Description: t.Description}},
+			Display: displays(t),
 			Claims:  claims(t),
 		},
 	}
 }
+
+func displays(t tidings.Template) []display {
+	var out []display
+	for _, d := range t.Displays() {
+		out = append(out, display{Name: d.Name, Locale: d.Locale, Description: d.Description, Logo: logoOf(d),
+			BackgroundColor: d.BackgroundColor, TextColor: d.TextColor})
+	}
+	return out
+}
+
+func logoOf(d tidings.Display) *logo {
+	if d.Logo == nil {
+		return nil
+	}
+	return &logo{d.Logo.URI, d.Logo.Alt}
+}
+
+// localeOf is the language of a template's attributes, which have one name each:
+// the first in which it is shown.
+func localeOf(t tidings.Template) string { return t.Displays()[0].Locale }
 
 func claims(t tidings.Template) []claim {
 	var out []claim
@@ -115,7 +141,7 @@ func claims(t tidings.Template) []claim {
 		a := t.Attributes[name]
 		out = append(out, claim{
 			Path: []string{name}, Mandatory: a.Required,
-			Display: []display{{Name: label(name, a), Locale: locale}},
+			Display: []display{{Name: label(name, a), Locale: localeOf(t)}},
 		})
 	}
 	return out

@@ -39,6 +39,9 @@ func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, hol
 	payload["iss"] = s.IssuerURL(r.org.Slug)
 	payload["vct"] = s.VCT(r.org.Slug, t.Code)
 	payload["iat"] = issuedAt(r.now)
+	if t.ValidFor > 0 {
+		payload["exp"] = expiresAt(r.now, t.ValidFor)
+	}
 	payload["cnf"] = map[string]any{"jwk": jose.JSONWebKey{Key: holder}} // RFC 7800, section 3.2
 	return ring.current().signSDJWT(payload, disclosures)
 }
@@ -48,6 +51,17 @@ func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, hol
 // section 10.1); and no verifier, whatever its clock, sees it in the future. The
 // certificates are valid from a day before they are made, hence at iat already.
 func issuedAt(now time.Time) int64 { return now.UTC().Truncate(24 * time.Hour).Unix() }
+
+// expiresAt rounds up, for the same reasons and so that no credential lives
+// shorter than its template says: to the day, or to the minute where it lives
+// less than a day.
+func expiresAt(now time.Time, life time.Duration) int64 {
+	unit := 24 * time.Hour
+	if life < unit {
+		unit = time.Minute
+	}
+	return now.Add(life).UTC().Add(unit - 1).Truncate(unit).Unix()
+}
 
 // payload splits claims into those in the clear and the disclosures of the rest
 // (RFC 9901, section 4.2). The digests are sorted, which hides the order of the

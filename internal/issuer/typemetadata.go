@@ -25,6 +25,19 @@ type typeDisplay struct {
 	Name        string `json:"name,omitempty"`  // of the type
 	Label       string `json:"label,omitempty"` // of a claim
 	Description string `json:"description,omitempty"`
+
+	Rendering *rendering `json:"rendering,omitempty"` // of the type
+}
+
+// rendering holds the rendering method "simple".
+type rendering struct {
+	Simple simpleRendering `json:"simple"`
+}
+
+type simpleRendering struct {
+	Logo            *logo  `json:"logo,omitempty"`
+	BackgroundColor string `json:"background_color,omitempty"`
+	TextColor       string `json:"text_color,omitempty"`
 }
 
 type typeClaim struct {
@@ -48,9 +61,9 @@ func (s *Issuer) typeMetadata(ctx context.Context, r *request) (answer, error) {
 	}
 	t := list.Items[k]
 	m := typeMetadata{
-		VCT: s.VCT(r.org.Slug, t.Code), Name: t.Name, Description: t.Description,
-		Display: []typeDisplay{{Locale: locale, Lang: locale, Name: t.Name, Description: t.Description}},
+		VCT: s.VCT(r.org.Slug, t.Code), Name: t.Name, Description: t.Description, Display: typeDisplays(t),
 	}
+	locale := localeOf(t)
 	for _, name := range slices.Sorted(maps.Keys(t.Attributes)) {
 		a := t.Attributes[name]
 		sd := "always"
@@ -63,4 +76,17 @@ func (s *Issuer) typeMetadata(ctx context.Context, r *request) (answer, error) {
 		})
 	}
 	return answer{body: m}, nil
+}
+
+func typeDisplays(t tidings.Template) []typeDisplay {
+	var out []typeDisplay
+	for _, d := range t.Displays() {
+		shown := typeDisplay{Locale: d.Locale, Lang: d.Locale, Name: d.Name, Description: d.Description}
+		simple := simpleRendering{Logo: logoOf(d), BackgroundColor: d.BackgroundColor, TextColor: d.TextColor}
+		if simple != (simpleRendering{}) {
+			shown.Rendering = &rendering{simple}
+		}
+		out = append(out, shown)
+	}
+	return out
 }

@@ -32,7 +32,8 @@ type Route struct {
 	List    bool     // the answer is a page of a list
 	Filters []Filter // the filter[…] of a list
 	Search  bool     // the list takes search[name]
-	Sort    string   // the order of the list, the only one; "-" = descending
+	Sort    string   // the order of the list; "-" = descending
+	Sorts   []string // other orders that sort may ask for
 
 	Stream       bool  // the answer is a stream of server-sent events
 	OptionalBody bool  // no body is an empty object

@@ -80,6 +80,29 @@ func idempotency(route *Route, id string, r *http.Request, body []byte) (*tiding
 // invalid UTF-8 and trailing data are refused by the package itself.
 var strict = json.JoinOptions(json.RejectUnknownMembers(true))
 
+// readPatch reads a body into in, a patch, and hands what is null in it to
+// reset, which tells whether the member has a default to go back to.
+func readPatch(dec *jsontext.Decoder, in any, reset func(name string) bool) error {
+	body, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	body = body.Clone()
+	if err := json.Unmarshal(body, in, dec.Options()); err != nil {
+		return err
+	}
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(body, &members); err != nil {
+		return err
+	}
+	for name, value := range members {
+		if value.Kind() == jsontext.KindNull && !reset(name) {
+			return tidings.Invalid("/"+name, "%s cannot be null.", name)
+		}
+	}
+	return nil
+}
+
 // lister is a body that may also be an array.
 type lister interface{ mayBeArray() }
 

@@ -239,7 +239,7 @@ func TestTemplates(t *testing.T) {
 	a := w.post("/templates/credentials", `{"name":"Membership","code":"Member","description":"Of the club",
 		"attributes":{"b":{"type":"date","required":true,"alwaysDisclosed":true},"a":{"type":"string","name":"A","description":"An a"}}}`).want(201)
 	data := a.data()
-	if want := "archivedAt attributes code createdAt description format id name type updatedAt"; members(data) != want {
+	if want := "archivedAt attributes code createdAt description display format id name revocable type updatedAt validFor"; members(data) != want {
 		t.Errorf("got %s", members(data))
 	}
 	if data["type"] != publicURL+"/o/default/vct/Member" || data["code"] != "Member" || data["format"] != "sd-jwt-vc" || data["archivedAt"] != nil {

@@ -6,7 +6,6 @@ import (
 
 	"tidings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -41,24 +40,7 @@ type EndpointPatch struct {
 // takes a setting back to its default; what has none cannot be null.
 func (p *EndpointPatch) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	type plain EndpointPatch
-	body, err := dec.ReadValue()
-	if err != nil {
-		return err
-	}
-	body = body.Clone()
-	if err := json.Unmarshal(body, (*plain)(p), dec.Options()); err != nil {
-		return err
-	}
-	var members map[string]jsontext.Value
-	if err := json.Unmarshal(body, &members); err != nil {
-		return err
-	}
-	for name, value := range members {
-		if value.Kind() == jsontext.KindNull && !p.reset(name) {
-			return tidings.Invalid("/"+name, "%s cannot be null.", name)
-		}
-	}
-	return nil
+	return readPatch(dec, (*plain)(p), p.reset)
 }
 
 // reset takes a setting back to its default, if it has one.

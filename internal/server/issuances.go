@@ -61,7 +61,7 @@ func (s *Server) showIssuance(i tidings.Issuance) Issuance {
 	}
 	for k, c := range i.Credentials {
 		out.Credentials[k] = Credential{ID: c.ID, Status: c.Status, CredentialTemplateID: c.TemplateID,
-			Exchange: "openid4vc", Format: tidings.FormatSDJWTVC}
+			Exchange: "openid4vc", Format: tidings.FormatSDJWTVC, Revocable: c.Revocable}
 	}
 	return out
 }

@@ -33,12 +33,13 @@ func (w *world) population() population {
 	recover := `{"since":"2026-02-28T00:00:00Z"}`
 	p.sub = w.post("/endpoints/"+p.ids["endpoints"]+"/recover", recover).want(202).data()["id"].(string)
 	p.bodies = map[string]string{
-		"POST /endpoints":              `{"url":"https://receiver.example/b"}`,
-		"PATCH /endpoints/{id}":        `{"description":"Accounts"}`,
-		"POST /endpoints/{id}/recover": recover,
-		"POST /events":                 eventBody("order-2"),
-		"POST /templates/credentials":  `{"name":"Other","code":"Other","attributes":{"a":{"type":"string"}}}`,
-		"POST /credentials/issuance":   `{"credentialTemplateId":"` + template + `","attributes":{"given_name":"Zainab"}}`,
+		"POST /endpoints":                   `{"url":"https://receiver.example/b"}`,
+		"PATCH /endpoints/{id}":             `{"description":"Accounts"}`,
+		"POST /endpoints/{id}/recover":      recover,
+		"POST /events":                      eventBody("order-2"),
+		"PATCH /templates/credentials/{id}": `{"description":"For members"}`,
+		"POST /templates/credentials":       `{"name":"Other","code":"Other","attributes":{"a":{"type":"string"}}}`,
+		"POST /credentials/issuance":        `{"credentialTemplateId":"` + template + `","attributes":{"given_name":"Zainab"}}`,
 	}
 	return p
 }

@@ -26,6 +26,8 @@ const (
 	endpointIDPattern     = `^[a-zA-Z0-9_-]{1,64}$`
 	codePattern           = `^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`
 	claimPattern          = `^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`
+	localePattern         = `^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$`
+	colorPattern          = `^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$`
 	headerNamePattern     = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$"
 	idPattern             = `^[A-Za-z0-9_.:-]{1,128}$` // what plausibleID takes
 	timePattern           = `^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$`
@@ -100,8 +102,11 @@ var (
 		schema: object{"maxItems": tidings.MaxRetries, "items": object{"type": "integer", "minimum": 1, "maximum": 604_800}}}
 	wordsSignatures = words{text: "How webhooks are signed: v1 is HMAC-SHA256, v1a is Ed25519 with a key that is published at /.well-known/webhook-keys/{id}.",
 		schema: object{"enum": []any{[]string{tidings.SignatureV1}, []string{tidings.SignatureV1, tidings.SignatureV1a}}}}
-	wordsTime   = object{"format": "date-time", "examples": []string{"2025-01-01T00:00:00.000Z"}}
-	wordsFilter = words{text: "The event types that the endpoint receives. None means every openid4vc.issuance.* type.",
+	wordsName     = words{text: "What people call such a credential.", required: true, schema: object{"maxLength": 200, "pattern": `\S`}}
+	wordsDisplay  = words{text: "How wallets show its credentials, by language. Empty: by name and description.", schema: object{"maxItems": tidings.MaxDisplays}}
+	wordsValidFor = words{text: "For how many seconds its credentials are valid (their exp), from each one's issuance on. From a day on it is rounded up to the end of the day, below that to the minute, so that no two holders can be told apart by it."}
+	wordsTime     = object{"format": "date-time", "examples": []string{"2025-01-01T00:00:00.000Z"}}
+	wordsFilter   = words{text: "The event types that the endpoint receives. None means every openid4vc.issuance.* type.",
 		schema: object{"items": object{"type": "string", "enum": filterTypeNames}}}
 )
 
@@ -254,13 +259,34 @@ var dictionary = map[string]words{
 
 	"NewTemplate": {text: "Asks for a credential template.", schema: object{
 		"anyOf": []object{{"required": []string{"code"}}, {"required": []string{"type"}}}}},
-	"NewTemplate.name":             {text: "What people call such a credential.", required: true, schema: object{"maxLength": 200, "pattern": `\S`}},
+	"NewTemplate.name":             wordsName,
 	"NewTemplate.code":             {text: "The short name of the credential's type, unique in the organisation.", schema: object{"pattern": codePattern}},
 	"NewTemplate.type":             {text: "The older name of code.", schema: object{"pattern": codePattern, "deprecated": true}},
 	"NewTemplate.description":      {text: "For people.", schema: object{"maxLength": 2000}},
 	"NewTemplate.credentialFormat": {text: "sd-jwt (SD-JWT VC), also where it is left out.", schema: object{"enum": []string{"sd-jwt", tidings.FormatSDJWTVC}}},
 	"NewTemplate.attributes": {text: "The claims by their names.", required: true, schema: object{"minProperties": 1, "maxProperties": tidings.MaxAttributes,
 		"propertyNames": object{"pattern": claimPattern, "not": object{"enum": reservedClaims}}}},
+	"NewTemplate.display":   wordsDisplay,
+	"NewTemplate.validFor":  {text: wordsValidFor.text + " Left out, they have no end.", schema: object{"minimum": int64(tidings.MinValidFor / time.Second), "maximum": int64(tidings.MaxValidFor / time.Second)}},
+	"NewTemplate.revocable": {text: "Whether its credentials can be revoked and suspended."},
+
+	"TemplatePatch":             {text: "Changes how a template's credentials are shown: the members that are there take the place of what was. The rest of a template never changes, so that a type always means the same."},
+	"TemplatePatch.name":        {text: "What people call such a credential.", schema: wordsName.schema},
+	"TemplatePatch.description": {text: "For people.", schema: object{"type": []string{"string", "null"}, "maxLength": 2000}},
+	"TemplatePatch.display":     {text: wordsDisplay.text, schema: object{"type": []string{"array", "null"}, "maxItems": tidings.MaxDisplays}},
+
+	"Display":                 {text: "How wallets show a credential, in one language."},
+	"DisplayInput.name":       {text: "What people call such a credential in this language.", required: true, schema: wordsName.schema},
+	"Display.name":            {text: "What people call such a credential in this language."},
+	"Display.locale":          {text: "The language, such as en or de-CH; left out, it counts as en. Each can be there once.", schema: object{"pattern": localePattern}},
+	"Display.description":     {text: "For people.", schema: object{"maxLength": 2000}},
+	"Display.logo":            {text: "A picture of it."},
+	"Display.backgroundColor": {text: "Behind the text: #rgb or #rrggbb.", schema: object{"pattern": colorPattern}},
+	"Display.textColor":       {text: "Of the text: #rgb or #rrggbb.", schema: object{"pattern": colorPattern}},
+	"Logo":                    {text: "A picture that wallets fetch."},
+	"LogoInput.uri":           {text: "Where it is: an https URL.", required: true, schema: wordsURL},
+	"Logo.uri":                {text: "Where it is: an https URL."},
+	"Logo.alt":                {text: "What it shows, for those who do not see it.", schema: object{"maxLength": 200}},
 
 	"Template":             {text: "A credential template."},
 	"Template.id":          wordsID,
@@ -270,9 +296,12 @@ var dictionary = map[string]words{
 	"Template.code":        {text: "The short name of the type."},
 	"Template.format":      {text: "The credential format.", schema: object{"enum": []string{tidings.FormatSDJWTVC}}},
 	"Template.attributes":  {text: "The claims by their names."},
+	"Template.display":     {text: "How wallets show its credentials, by language. Where it is empty they show name and description."},
+	"Template.validFor":    wordsValidFor,
+	"Template.revocable":   {text: "Whether its credentials can be revoked and suspended."},
 	"Template.createdAt":   wordsCreatedAt,
 	"Template.updatedAt":   wordsUpdatedAt,
-	"Template.archivedAt":  {text: "Since when nothing is issued under it."},
+	"Template.archivedAt":  {text: "Since when nothing is issued under it; null while it is."},
 
 	"Attribute":                 {text: "One claim of a template."},
 	"Attribute.type":            {text: "The type of the claim's value; a date is YYYY-MM-DD."},
@@ -284,7 +313,7 @@ var dictionary = map[string]words{
 
 	"NewIssuance":                      {text: "Asks to offer a credential."},
 	"NewIssuance.credentialTemplateId": {text: "The template to issue.", required: true, schema: object{"minLength": 1}},
-	"NewIssuance.attributes": {text: "The claims: those of the template, with all that it requires. They are never shown again.", schema: object{
+	"NewIssuance.attributes": {text: "The claims: those of the template, with all that it requires. A number lies between -(2^53-1) and 2^53-1, a date is YYYY-MM-DD. They are never shown again.", schema: object{
 		"additionalProperties": object{"type": []string{"string", "number", "boolean"}, "maxLength": tidings.MaxAttributeBytes}}},
 	"NewIssuance.expiresIn": {text: "For how many seconds the offer can be accepted.", schema: object{"minimum": 1, "maximum": maxOfferSeconds}},
 

@@ -64,10 +64,14 @@ var (
 		"card_number": {Type: tidings.AttributeNumber, Name: "Number", AlwaysDisclosed: true},
 	}
 	exampleTemplate = Template{ID: "cm2ytsdid009u4ke3t30aiuvc", Name: "Library card", Type: "https://HOST/o/default/vct/LibraryCard", Code: "LibraryCard",
-		Format: tidings.FormatSDJWTVC, Attributes: exampleAttributes, CreatedAt: exampleTime, UpdatedAt: exampleTime}
-	exampleOffer  = "https://HOST/invitation?credential_offer_uri=https%3A%2F%2FHOST%2Fo%2Fdefault%2Foffers%2F…"
-	exampleLife   = int64(3600)
-	exampleIssued = Issuance{ID: exampleIssuance, Status: "offered", CreatedAt: exampleTime, UpdatedAt: exampleTime,
+		Format: tidings.FormatSDJWTVC, Attributes: exampleAttributes, Display: exampleDisplay, ValidFor: &exampleYear, CreatedAt: exampleTime, UpdatedAt: exampleTime}
+	exampleYear    = int64(365 * 24 * 3600)
+	exampleDisplay = []tidings.Display{{Name: "Library card", Locale: "en", BackgroundColor: "#12107c", TextColor: "#fff",
+		Logo: &tidings.Logo{URI: "https://library.example/logo.png", Alt: "A book"}}, {Name: "Bibliotheksausweis", Locale: "de"}}
+	exampleArchived = archivedOf(exampleTemplate)
+	exampleOffer    = "https://HOST/invitation?credential_offer_uri=https%3A%2F%2FHOST%2Fo%2Fdefault%2Foffers%2F…"
+	exampleLife     = int64(3600)
+	exampleIssued   = Issuance{ID: exampleIssuance, Status: "offered", CreatedAt: exampleTime, UpdatedAt: exampleTime,
 		ExpiresAt: Time(time.Time(exampleTime).Add(time.Hour)), OfferURI: exampleOffer, OfferQRURI: exampleOffer + "&qr=true",
 		Credentials: []Credential{{ID: "cm7d9cq5600pzk3zq9wzxxtc3", Status: tidings.CredentialOffered, CredentialTemplateID: exampleTemplate.ID,
 			Exchange: "openid4vc", Format: tidings.FormatSDJWTVC}}}
@@ -77,6 +81,11 @@ const (
 	exampleSecret    = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	exampleSinceTime = "2025-01-01T00:00:00.000Z"
 )
+
+func archivedOf(t Template) Template {
+	t.ArchivedAt, t.UpdatedAt = &exampleLater, exampleLater
+	return t
+}
 
 const conflictTemplate = "Another template of the organisation has this code."
 
@@ -124,10 +133,14 @@ var operations = map[string]operation{
 		response: AuditEntry{ID: "c01whnd51xxrsx7acfsruxsek", At: exampleTime, By: "c_2pTq", Action: "endpoint.created", Object: exampleEndpointID}},
 
 	"POST /templates/credentials": {id: "createTemplate", tag: tagTemplates, text: "Either code or type is required; where both are there, they must be the same.",
-		request:  NewTemplate{Name: exampleTemplate.Name, Code: exampleTemplate.Code, CredentialFormat: "sd-jwt", Attributes: exampleAttributes},
+		request:  NewTemplate{Name: exampleTemplate.Name, Code: exampleTemplate.Code, CredentialFormat: "sd-jwt", Attributes: exampleAttributes, Display: exampleDisplay, ValidFor: &exampleYear},
 		response: exampleTemplate, conflict: conflictTemplate},
-	"GET /templates/credentials":      {id: "listTemplates", tag: tagTemplates, text: "The oldest first. filter[type] takes the code or the full type; search[name] finds a part of the name.", response: exampleTemplate},
+	"GET /templates/credentials":      {id: "listTemplates", tag: tagTemplates, text: "The oldest first, unless sort says otherwise; names are ordered without regard to case. With sort=updatedAt nothing that changes while you follow links.next is missed. filter[type] takes the code or the full type; search[name] finds a part of the name.", response: exampleTemplate},
 	"GET /templates/credentials/{id}": {id: "getTemplate", tag: tagTemplates, response: exampleTemplate},
+	"PATCH /templates/credentials/{id}": {id: "updateTemplate", tag: tagTemplates, text: "Wallets see it in the issuer's metadata from now on. null takes description and display back to nothing.",
+		request: TemplatePatch{Name: &exampleTemplate.Name, Display: &exampleDisplay}, response: exampleTemplate},
+	"POST /templates/credentials/{id}/archive":   {id: "archiveTemplate", tag: tagTemplates, text: "Open offers can still be accepted. One that is archived already stays as it is. Its code stays taken.", response: exampleArchived},
+	"POST /templates/credentials/{id}/unarchive": {id: "unarchiveTemplate", tag: tagTemplates, text: "One that is not archived stays as it is.", response: exampleTemplate},
 
 	"POST /credentials/issuance": {id: "createIssuance", tag: tagIssuances, text: "Hand its offerUri to the holder. What becomes of it is told by webhooks.",
 		request: NewIssuance{CredentialTemplateID: exampleTemplate.ID, Attributes: map[string]any{"holder_name": "Zainab", "card_number": 7}, ExpiresIn: &exampleLife}, response: exampleIssued},

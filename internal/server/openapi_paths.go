@@ -61,7 +61,7 @@ func describeParameters(route *Route) (out []object) {
 		for _, name := range []string{"pageSize", "pageAfter", "pageBefore"} {
 			out = append(out, object{"$ref": "#/components/parameters/" + name})
 		}
-		out = append(out, inQuery("sort", "The order; this list has this one only.", object{"type": "string", "enum": []string{route.Sort}}))
+		out = append(out, inQuery("sort", "The order, - for descending; left out, it is "+route.Sort+".", object{"type": "string", "enum": route.orders()}))
 	}
 	if route.Search {
 		out = append(out, inQuery("search[name]", "A part of the name.", anyText))

@@ -22,10 +22,12 @@ var samples = map[string]struct{ good, bad []string }{
 	`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`: {[]string{"0", "A_.-", strings.Repeat("Z", 64)}, []string{"_a", ".a", "-a", "a b", strings.Repeat("Z", 65), "a\n"}},
 	`^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`: {[]string{"_", "a.b:c/d-e", "0", strings.Repeat("c", 128)},
 		[]string{"", ".a", "/a", "a b", "ä", "a~b", strings.Repeat("c", 129)}},
-	"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$": {[]string{"x-a", "A!", "~", strings.Repeat("h", 128)}, []string{"", "a b", "a:", "ä", "a\n", strings.Repeat("h", 129)}},
-	`^[^\x00-\x08\x0a-\x1f\x7f]*$`:        {[]string{"", "a b", "\t", "ä"}, []string{"a\n", "a\rb", "\x7f", "\x1f"}},
-	"^webhook-":                           {nil, []string{"webhook-id", "webhook-x"}},
-	`\S`:                                  {[]string{"x", " x ", "語"}, []string{" ", "\t\n"}},
+	"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$":     {[]string{"x-a", "A!", "~", strings.Repeat("h", 128)}, []string{"", "a b", "a:", "ä", "a\n", strings.Repeat("h", 129)}},
+	`^[^\x00-\x08\x0a-\x1f\x7f]*$`:            {[]string{"", "a b", "\t", "ä"}, []string{"a\n", "a\rb", "\x7f", "\x1f"}},
+	"^webhook-":                               {nil, []string{"webhook-id", "webhook-x"}},
+	`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$`: {[]string{"en", "de-CH", "zh-Hant-TW", "sl-rozaj-biske-1994"}, []string{"e", "en_GB", "de-", "ä", "en-a-b-c-d-e", "en\n", "toolonglang"}},
+	`^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$`:      {[]string{"#fff", "#12aB9f"}, []string{"fff", "#ffff", "#ggg", "red", "#12345", "#fff\n", "rgb(1,2,3)"}},
+	`\S`:                                      {[]string{"x", " x ", "語"}, []string{" ", "\t\n"}},
 }
 
 // formats are texts on both sides of each format.
@@ -199,6 +201,7 @@ func pad(text string, n int) string {
 // complete gives a request of each route that has every member.
 func (p population) complete() map[string]string {
 	attribute := `{"type":"string","name":"N","description":"D","required":true,"alwaysDisclosed":true}`
+	display := `"display":[{"name":"N","locale":"de","description":"D","backgroundColor":"#fff","textColor":"#000","logo":{"uri":"https://a.example/l.png","alt":"A"}}]`
 	settings := `"description":"D","headers":{"x-a":"1"},"rateLimit":5,"maxInFlight":4,"retrySchedule":[5],"signatures":["v1"]`
 	return map[string]string{
 		"POST /endpoints": `{"url":"https://receiver.example/","id":"an-id","filterTypes":["openid4vc.issuance.failed"],` + settings + `}`,
@@ -208,8 +211,10 @@ func (p population) complete() map[string]string {
 		"POST /endpoints/{id}/test":          `{"eventType":"openid4vc.issuance.failed"}`,
 		"POST /endpoints/{id}/recover":       `{"since":"2026-02-28T00:00:00.000Z","until":"2026-03-01T00:00:00.000Z"}`,
 		"POST /events":                       `{"eventType":"openid4vc.issuance.failed","payload":{"openId4VcIssuanceId":"order-1"},"idempotencyKey":"k"}`,
-		"POST /templates/credentials":        `{"name":"N","code":"C","type":"C","description":"D","credentialFormat":"sd-jwt","attributes":{"given_name":` + attribute + `}}`,
-		"POST /credentials/issuance":         `{"credentialTemplateId":"` + p.ids["templates"] + `","attributes":{"given_name":"Z"},"expiresIn":60}`,
+		"POST /templates/credentials": `{"name":"N","code":"C","type":"C","description":"D","credentialFormat":"sd-jwt","attributes":{"given_name":` + attribute + `},
+			"validFor":3600,"revocable":true,` + display + `}`,
+		"PATCH /templates/credentials/{id}": `{"name":"N","description":"D",` + display + `}`,
+		"POST /credentials/issuance":        `{"credentialTemplateId":"` + p.ids["templates"] + `","attributes":{"given_name":"Z"},"expiresIn":60}`,
 	}
 }
 
@@ -256,8 +261,8 @@ func knownDifference(route server.Route, a answer) bool {
 	case "/endpoints/{id}", "/endpoints/{id}/recover": // what the endpoint has, or what is still kept
 		return strings.Contains(text, "at the moment") || strings.Contains(text, "Events are kept") || strings.Contains(text, "The period must begin") ||
 			strings.Contains(text, "recoverSince goes with")
-	case "/templates/credentials": // two members that must be equal
-		return strings.Contains(text, "the two must not differ")
+	case "/templates/credentials", "/templates/credentials/{id}": // two members that must be equal, or must not be
+		return strings.Contains(text, "the two must not differ") || strings.Contains(text, "Each language is there once")
 	}
 	return false
 }

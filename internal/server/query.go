@@ -15,6 +15,7 @@ type query struct {
 	page   tidings.Page
 	filter map[string]string // by the name in filter[name]
 	search string            // search[name]
+	sort   string            // one of the route's; empty: its own
 	raw    url.Values        // of the known parameters, for links
 }
 
@@ -99,9 +100,11 @@ func (q *query) set(route *Route, name, value string) error {
 			q.page.Before = value
 		}
 	case "sort":
-		if value != route.Sort {
-			return tidings.InvalidParameter(name, "This list has one order only: sort=%s.", route.Sort)
+		orders := route.orders()
+		if !slices.Contains(orders, value) {
+			return tidings.InvalidParameter(name, "This list is ordered by sort=%s.", strings.Join(orders, ", "))
 		}
+		q.sort = value
 	case "search[name]":
 		q.search = value
 	default:
@@ -109,6 +112,9 @@ func (q *query) set(route *Route, name, value string) error {
 	}
 	return nil
 }
+
+// orders lists what sort may ask for.
+func (r *Route) orders() []string { return append([]string{r.Sort}, r.Sorts...) }
 
 func (q *query) setFilter(route *Route, name, value string) error {
 	bare := strings.TrimSuffix(strings.TrimPrefix(name, "filter["), "]")
@@ -128,6 +134,7 @@ type item interface{ cursor() string }
 type page[Item item] struct {
 	items            []Item
 	hasNext, hasPrev bool
+	cursor           func(Item) string // where an item's id is not all of it
 }
 
 // pageOf shows every item of a list.
@@ -148,11 +155,15 @@ func (p page[Item]) meta(c *call) *Meta {
 func (p page[Item]) links(c *call) *Links {
 	l := &Links{Self: link(c.self, c.query.raw, "", "")}
 	if n := len(p.items); n > 0 {
+		cursor := p.cursor
+		if cursor == nil {
+			cursor = Item.cursor
+		}
 		if p.hasNext {
-			l.Next = link(c.self, c.query.raw, "page[after]", p.items[n-1].cursor())
+			l.Next = link(c.self, c.query.raw, "page[after]", cursor(p.items[n-1]))
 		}
 		if p.hasPrev {
-			l.Prev = link(c.self, c.query.raw, "page[before]", p.items[0].cursor())
+			l.Prev = link(c.self, c.query.raw, "page[before]", cursor(p.items[0]))
 		}
 	}
 	return l

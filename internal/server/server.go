@@ -87,6 +87,9 @@ type TemplateStore interface {
 	CreateTemplate(ctx context.Context, org int64, t tidings.NewTemplate) (tidings.Template, error)
 	Templates(ctx context.Context, org int64, f tidings.TemplateFilter, p tidings.Page) (tidings.List[tidings.Template], error)
 	Template(ctx context.Context, org int64, id string) (tidings.Template, error)
+	UpdateTemplate(ctx context.Context, org int64, id string, p tidings.TemplatePatch) (tidings.Template, error)
+	// ArchiveTemplate ends issuing from a template, or takes it up again.
+	ArchiveTemplate(ctx context.Context, org int64, id string, archived bool, o tidings.Origin) (tidings.Template, error)
 }
 
 // IssuanceStore shows issuances.

@@ -1,10 +1,15 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"strconv"
 	"strings"
+	"time"
 
 	"tidings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // NewTemplate asks for a credential template.
@@ -15,6 +20,34 @@ type NewTemplate struct {
 	Description      string                       `json:"description,omitempty"`
 	CredentialFormat string                       `json:"credentialFormat,omitempty"` // "sd-jwt", also where it is left out
 	Attributes       map[string]tidings.Attribute `json:"attributes"`
+	Display          []tidings.Display            `json:"display,omitempty"`
+	ValidFor         *int64                       `json:"validFor,omitzero"` // seconds
+	Revocable        bool                         `json:"revocable,omitempty"`
+}
+
+// TemplatePatch changes how a template is shown: members that are there replace
+// what was.
+type TemplatePatch struct {
+	Name        *string            `json:"name,omitempty"`
+	Description *string            `json:"description,omitempty"`
+	Display     *[]tidings.Display `json:"display,omitempty"`
+}
+
+// UnmarshalJSONFrom reads a patch, in which null takes a member back to its
+// default.
+func (p *TemplatePatch) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	type plain TemplatePatch
+	return readPatch(dec, (*plain)(p), func(name string) bool {
+		switch name {
+		case "description":
+			p.Description = new("")
+		case "display":
+			p.Display = &[]tidings.Display{}
+		default:
+			return false
+		}
+		return true
+	})
 }
 
 // Template is a credential template.
@@ -26,6 +59,9 @@ type Template struct {
 	Code        string                       `json:"code"` // the type's short name
 	Format      string                       `json:"format"`
 	Attributes  map[string]tidings.Attribute `json:"attributes"`
+	Display     []tidings.Display            `json:"display"`
+	ValidFor    *int64                       `json:"validFor"` // seconds; null: without end
+	Revocable   bool                         `json:"revocable"`
 	CreatedAt   Time                         `json:"createdAt"`
 	UpdatedAt   Time                         `json:"updatedAt"`
 	ArchivedAt  *Time                        `json:"archivedAt"`
@@ -35,17 +71,27 @@ func (t Template) cursor() string { return t.ID }
 
 func (s *Server) showTemplate(c *call) func(tidings.Template) Template {
 	return func(t tidings.Template) Template {
-		return Template{
+		out := Template{
 			ID: t.ID, Name: t.Name, Description: t.Description,
 			Type: s.cfg.Issuer.VCT(c.Organisation.Slug, t.Code), Code: t.Code, Format: tidings.FormatSDJWTVC,
-			Attributes: t.Attributes, CreatedAt: Time(t.CreatedAt), UpdatedAt: Time(t.UpdatedAt), ArchivedAt: optionalTime(t.ArchivedAt),
+			Attributes: t.Attributes, Display: t.Display, Revocable: t.Revocable, CreatedAt: Time(t.CreatedAt), UpdatedAt: Time(t.UpdatedAt), ArchivedAt: optionalTime(t.ArchivedAt),
 		}
+		if t.ValidFor != 0 {
+			out.ValidFor = new(int64(t.ValidFor / time.Second))
+		}
+		return out
 	}
 }
 
 // noun gives the template that is asked for, under either name of its code.
 func (in NewTemplate) noun() (tidings.NewTemplate, error) {
-	out := tidings.NewTemplate{Name: in.Name, Code: in.Code, Description: in.Description, Format: in.CredentialFormat, Attributes: in.Attributes}
+	out := tidings.NewTemplate{Name: in.Name, Code: in.Code, Description: in.Description, Format: in.CredentialFormat, Attributes: in.Attributes,
+		Display: in.Display, Revocable: in.Revocable}
+	if in.ValidFor != nil {
+		// 0 is no life; what is beyond a duration is beyond the bounds, too.
+		seconds := max(min(*in.ValidFor, int64(tidings.MaxValidFor/time.Second)+1), -1)
+		out.ValidFor = time.Duration(cmp.Or(seconds, -1)) * time.Second
+	}
 	if in.Type != "" {
 		if in.Code != "" && in.Code != in.Type {
 			return out, tidings.Invalid("/type", "type is the older name of code; the two must not differ.")
@@ -79,7 +125,7 @@ func (s *Server) createTemplate(ctx context.Context, c *call, in NewTemplate) (T
 
 func (s *Server) listTemplates(ctx context.Context, c *call) (page[Template], error) {
 	f := c.query.filter
-	filter := tidings.TemplateFilter{ID: f["id"], Type: f["type"], Format: f["format"], Search: c.query.search}
+	filter := tidings.TemplateFilter{ID: f["id"], Type: f["type"], Format: f["format"], Search: c.query.search, Order: tidings.TemplateOrder(c.query.sort)}
 	if archived, ok := f["archived"]; ok {
 		yes := archived == "true"
 		filter.Archived = &yes
@@ -92,10 +138,35 @@ func (s *Server) listTemplates(ctx context.Context, c *call) (page[Template], er
 		filter.Type = code
 	}
 	l, err := s.cfg.Templates.Templates(ctx, c.Organisation.Key, filter, c.query.page)
-	return pageOf(l, s.showTemplate(c)), err
+	p := pageOf(l, s.showTemplate(c))
+	if strings.TrimPrefix(c.query.sort, "-") == "updatedAt" {
+		// An update meanwhile moves the template at the boundary, but must not move
+		// the boundary.
+		p.cursor = func(t Template) string { return t.ID + "." + strconv.FormatInt(time.Time(t.UpdatedAt).UnixMilli(), 10) }
+	}
+	return p, err
 }
 
 func (s *Server) readTemplate(ctx context.Context, c *call, _ none) (Template, error) {
 	t, err := s.cfg.Templates.Template(ctx, c.Organisation.Key, c.id)
+	return s.showTemplate(c)(t), err
+}
+
+func (s *Server) updateTemplate(ctx context.Context, c *call, in TemplatePatch) (Template, error) {
+	patch := tidings.TemplatePatch{Name: in.Name, Description: in.Description, Display: in.Display, Origin: c.origin()}
+	if err := patch.Check(); err != nil {
+		return Template{}, err
+	}
+	t, err := s.cfg.Templates.UpdateTemplate(ctx, c.Organisation.Key, c.id, patch)
+	return s.showTemplate(c)(t), err
+}
+
+func (s *Server) archiveTemplate(ctx context.Context, c *call, _ none) (Template, error) {
+	t, err := s.cfg.Templates.ArchiveTemplate(ctx, c.Organisation.Key, c.id, true, c.origin())
+	return s.showTemplate(c)(t), err
+}
+
+func (s *Server) unarchiveTemplate(ctx context.Context, c *call, _ none) (Template, error) {
+	t, err := s.cfg.Templates.ArchiveTemplate(ctx, c.Organisation.Key, c.id, false, c.origin())
 	return s.showTemplate(c)(t), err
 }

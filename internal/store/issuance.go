@@ -42,6 +42,9 @@ func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIss
 		return 0, err
 	}
 	for k, c := range n.Credentials {
+		if err := t.notArchived(c.Template); err != nil {
+			return 0, err
+		}
 		_, err := t.exec("INSERT INTO credential (id, issuance_id, template_id, status, issuance_status, claims) VALUES ($1, $2, $3, $4, $5, $6)",
 			t.key(), key, c.Template.Key, string(tidings.CredentialOffered), status, claims[k])
 		if err != nil {
@@ -231,11 +234,11 @@ func (s *Store) readIssuance(query querier, org, key int64) (i tidings.Issuance,
 }
 
 func (s *Store) readCredentials(query querier, i *tidings.Issuance) error {
-	return query("SELECT id, template_id, status, accepted, claims FROM credential WHERE issuance_id = $1 ORDER BY id", []any{i.Key}, func(r scanner) error {
+	return query("SELECT id, template_id, status, accepted, claims, (SELECT revocable FROM template t WHERE t.id = template_id) FROM credential WHERE issuance_id = $1 ORDER BY id", []any{i.Key}, func(r scanner) error {
 		var c tidings.Credential
 		var template int64
 		var claims string
-		if err := r.Scan(&c.Key, &template, &c.Status, &c.Accepted, &claims); err != nil {
+		if err := r.Scan(&c.Key, &template, &c.Status, &c.Accepted, &claims, &c.Revocable); err != nil {
 			return err
 		}
 		c.ID, c.TemplateID = s.ids.public(c.Key), s.ids.public(template)

@@ -1,0 +1,88 @@
+package issuer_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"tidings"
+)
+
+// What a template says of its looks stands in both documents that wallets read.
+func TestDisplay(t *testing.T) {
+	f := open(t)
+	made, err := f.store.CreateTemplate(t.Context(), f.org.Key, tidings.NewTemplate{Name: "Card", Code: "Card", Description: "Plain",
+		Attributes: map[string]tidings.Attribute{"since": {Type: tidings.AttributeDate, Name: "Seit", Description: "Eintritt", Required: true, AlwaysDisclosed: true}},
+		Display: []tidings.Display{
+			{Name: "Ausweis", Locale: "de", Description: "Der Bibliothek", Logo: &tidings.Logo{URI: "https://library.example/l.png", Alt: "Ein Buch"}, BackgroundColor: "#12107c", TextColor: "#fff"},
+			{Name: "Card"}}})
+	f.must(err)
+	_, body := f.send("GET", "/.well-known/openid-credential-issuer/o/acme", nil, "")
+	var doc struct {
+		Configurations map[string]struct {
+			Metadata any `json:"credential_metadata"`
+		} `json:"credential_configurations_supported"`
+	}
+	f.must(json.Unmarshal([]byte(body), &doc))
+	var want any
+	f.must(json.Unmarshal([]byte(`{"display":[{"name":"Ausweis","locale":"de","description":"Der Bibliothek","logo":{"uri":"https://library.example/l.png","alt_text":"Ein Buch"},
+		"background_color":"#12107c","text_color":"#fff"},{"name":"Card","locale":"en"}],
+		"claims":[{"path":["since"],"mandatory":true,"display":[{"name":"Seit","locale":"de"}]}]}`), &want))
+	same(t, doc.Configurations[made.ID].Metadata, want)
+
+	_, body = f.send("GET", "/o/acme/vct/Card", nil, "")
+	var got any
+	f.must(json.Unmarshal([]byte(body), &got))
+	f.must(json.Unmarshal([]byte(`{"vct":"`+f.VCT("acme", "Card")+`","name":"Card","description":"Plain",
+		"display":[{"locale":"de","lang":"de","name":"Ausweis","description":"Der Bibliothek","rendering":{"simple":{
+			"logo":{"uri":"https://library.example/l.png","alt_text":"Ein Buch"},"background_color":"#12107c","text_color":"#fff"}}},
+			{"locale":"en","lang":"en","name":"Card"}],
+		"claims":[{"path":["since"],"display":[{"locale":"de","lang":"de","label":"Seit","description":"Eintritt"}],"mandatory":true,"sd":"never"}]}`), &want))
+	same(t, got, want)
+}
+
+// A credential ends when its template says, rounded up so that the second of its
+// issuance is not in it.
+func TestValidFor(t *testing.T) {
+	f := open(t) // at 16:30:12 of March 5
+	for life, want := range map[time.Duration]any{
+		0:                nil,
+		time.Minute:      time.Date(2026, 3, 5, 16, 32, 0, 0, time.UTC),
+		23 * time.Hour:   time.Date(2026, 3, 6, 15, 31, 0, 0, time.UTC),
+		24 * time.Hour:   time.Date(2026, 3, 7, 0, 0, 0, 0, time.UTC),
+		8760 * time.Hour: time.Date(2027, 3, 6, 0, 0, 0, 0, time.UTC),
+	} {
+		made, err := f.store.CreateTemplate(t.Context(), f.org.Key, tidings.NewTemplate{Name: "N", Code: fmt.Sprint("V", int64(life)), ValidFor: life,
+			Attributes: map[string]tidings.Attribute{"company": {Type: tidings.AttributeString}}})
+		f.must(err)
+		i, err := f.Offer(t.Context(), f.org, made.ID, map[string]any{"company": "Acme"}, time.Hour, tidings.Origin{})
+		f.must(err)
+		got := f.claimed(i)["exp"]
+		if end, ok := want.(time.Time); ok {
+			want = float64(end.Unix())
+		}
+		if got != want {
+			t.Errorf("%v: exp is %v, want %v", life, got, want)
+		}
+	}
+}
+
+// claimed has a wallet accept an offer, and gives the credential's payload.
+func (f *front) claimed(i tidings.Issuance) (payload map[string]any) {
+	f.Helper()
+	w := f.wallet()
+	offer, err := w.ResolveOffer(f.Context(), f.OfferURI(i))
+	f.must(err)
+	at, err := w.Discover(f.Context(), offer.Issuer)
+	f.must(err)
+	token, err := w.Redeem(f.Context(), at, offer)
+	f.must(err)
+	held, err := w.Fetch(f.Context(), at, token, offer.ConfigurationIDs[0])
+	f.must(err)
+	text, err := b64.DecodeString(strings.Split(held.Credential, ".")[1])
+	f.must(err)
+	f.must(json.Unmarshal(text, &payload))
+	return payload
+}
