@@ -5,12 +5,13 @@ PACKAGES ?= ./...
 SKIPS    ?= allow
 FUZZTIME ?= 20s
 ROUNDS   ?= 20
+RUNS     ?= 5000
 CONFIG   ?= scripts/dev.toml
 
 SOURCES = find . \( -name node_modules -o -name .git \) -prune -o -name '*.go' -print
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test lint fuzz crash rename clean
+.PHONY: help demo run build test lint fuzz crash truth rename clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ fuzz: ## Run each fuzz target for a short time (FUZZTIME=20s)
 
 crash: ## Kill the server again and again under load and prove that nothing is lost (ROUNDS=20)
 	@TIDINGS_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -v -timeout 30m -run '^TestKill' ./internal/apptest
+
+truth: ## Draw schedules of wallets, clock and restarts and prove that the events are true of each (RUNS=5000)
+	@TIDINGS_TRUTH_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 30m -run '^TestEventsAreTrue' ./internal/apptest
 
 rename: ## Give the Go module another path (MODULE=example.com/you/tidings)
 	@test -n "$(MODULE)" || { echo "usage: make rename MODULE=example.com/you/tidings" >&2; exit 2; }

@@ -2,5 +2,5 @@
 
 package apptest
 
-// raceEnabled tells whether the test runs with the race detector.
-const raceEnabled = false
+// RaceEnabled tells whether the test runs with the race detector.
+const RaceEnabled = false

@@ -64,7 +64,7 @@ func Serve(t testing.TB, s Setup) *Process {
 		s.Dir = filepath.Join(t.TempDir(), "data")
 	}
 	address := freeAddress(t)
-	p := &Process{CA: ca, Dir: s.Dir, Logs: &Log{}, t: t, binary: Binary(t, raceEnabled && !s.Plain)}
+	p := &Process{CA: ca, Dir: s.Dir, Logs: &Log{}, t: t, binary: Binary(t, RaceEnabled && !s.Plain)}
 	p.args = append([]string{"serve", "--listen", address, "--data", s.Dir, "--tls-cert", files.Cert, "--tls-key", files.Key,
 		"--egress-ca", files.CA, "--egress-allow", "127.0.0.0/8"}, s.Flags...)
 	p.env = append(environment(), "TIDINGS_DATA="+s.Dir, "TIDINGS_CLIENT_ID="+ClientID, "TIDINGS_CLIENT_SECRET="+ClientSecret)
