@@ -120,7 +120,7 @@ func isBroken(err error) bool {
 // export that error, and repeats the request by itself only if its method is
 // idempotent, although it never wrote any of it.
 func isIdleClosed(err error) bool {
-	return err != nil && err.Error() == "http: server closed idle connection"
+	return errors.Is(err, errIdleClosed) || err != nil && err.Error() == "http: server closed idle connection"
 }
 
 // boundedError keeps what a stranger wrote from flooding a log.

@@ -53,27 +53,33 @@ func New(config Config) (*Client, error) {
 	if err := errors.Join(err, guardErr); err != nil {
 		return nil, err
 	}
-	transport := newTransport(config, guard)
-	return &Client{
-		guard:     guard,
-		transport: transport,
-		closeIdle: transport.CloseIdleConnections,
-		timeout:   config.Timeout,
-		scratch:   sync.Pool{New: func() any { return new([MaxExcerpt]byte) }},
-	}, nil
+	client := &Client{guard: guard, timeout: config.Timeout, scratch: sync.Pool{New: func() any { return new([MaxExcerpt]byte) }}}
+	if config.Proxy != nil {
+		transport := newTransport(config, guard)
+		client.transport, client.closeIdle = transport, transport.CloseIdleConnections
+	} else {
+		wire := newWire(config, guard, newTLS(config))
+		client.transport, client.closeIdle = wire, wire.idle.close
+	}
+	return client, nil
 }
 
+func newTLS(config Config) *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		RootCAs:            config.RootCAs,
+		NextProtos:         []string{"http/1.1"}, // HTTP/2 would mix organisations on one host's connection
+		ClientSessionCache: tls.NewLRUClientSessionCache(sessionCacheLen),
+	}
+}
+
+// newTransport is for those who go out by a proxy.
 func newTransport(config Config, guard *Guard) *http.Transport {
 	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true) // HTTP/2 would mix organisations on one host's connection
+	protocols.SetHTTP1(true)
 	transport := &http.Transport{
-		DialContext: dialer(config, guard),
-		TLSClientConfig: &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			RootCAs:            config.RootCAs,
-			NextProtos:         []string{"http/1.1"},
-			ClientSessionCache: tls.NewLRUClientSessionCache(sessionCacheLen),
-		},
+		DialContext:            dialer(config, guard),
+		TLSClientConfig:        newTLS(config),
 		TLSHandshakeTimeout:    config.DialTimeout,
 		Protocols:              protocols,
 		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},

@@ -17,12 +17,10 @@ func failingDial(context.Context, string, string) (net.Conn, error) {
 	return nil, errors.New("no name server")
 }
 
-// tapped is a connection whose writes can be made to fail, and that says when
-// it is closed.
+// tapped is a connection whose writes can be made to fail.
 type tapped struct {
 	net.Conn
 	broken *atomic.Bool
-	closed func()
 }
 
 func (c *tapped) Write(p []byte) (int, error) {
@@ -32,27 +30,21 @@ func (c *tapped) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-func (c *tapped) Close() error {
-	c.closed()
-	return c.Conn.Close()
-}
-
 // tap puts tapped connections under client. It gives a switch that breaks the
-// first of them, and a channel that is closed when the first is.
-func tap(client *Client) (*atomic.Bool, <-chan struct{}) {
-	transport := client.transport.(*http.Transport)
-	dial := transport.DialContext
-	broken, closed := new(atomic.Bool), make(chan struct{})
-	var once sync.Once
+// first of them.
+func tap(client *Client) *atomic.Bool {
+	wire := client.transport.(*wire)
+	dial := wire.dial
+	broken := new(atomic.Bool)
 	var conns atomic.Int64
-	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	wire.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil || conns.Add(1) > 1 {
 			return conn, err
 		}
-		return &tapped{conn, broken, func() { once.Do(func() { close(closed) }) }}, nil
+		return &tapped{conn, broken}, nil
 	}
-	return broken, closed
+	return broken
 }
 
 // TestResentWhenNothingWasWritten: an idle connection that turns out to be
@@ -65,7 +57,7 @@ func TestResentWhenNothingWasWritten(t *testing.T) {
 		bodies = append(bodies, string(body))
 	})
 	client := newClient(t, a, nil)
-	broken, _ := tap(client)
+	broken := tap(client)
 	ok := expectation{200, "", ""}
 	ok.check(t, client.Post(within(t, patience), r.URL, nil, []byte("one")))
 	broken.Store(true)
@@ -78,9 +70,13 @@ func TestResentWhenNothingWasWritten(t *testing.T) {
 // TestIdleConnectionClosedByTheServer: the next call makes a new connection.
 func TestIdleConnectionClosedByTheServer(t *testing.T) {
 	a := newAuthority(t)
-	addr := rawTLS(t, a.serverConfig(), answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) // closes, and did not say so
+	closed := make(chan struct{}, 2)
+	addr := rawTLS(t, a.serverConfig(), func(conn net.Conn) {
+		answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")(conn)
+		conn.Close() // and did not say so
+		closed <- struct{}{}
+	})
 	client := newClient(t, a, nil)
-	_, closed := tap(client)
 	ok := expectation{200, "", ""}
 	ok.check(t, client.Post(within(t, patience), "https://"+addr, nil, []byte("one")))
 	<-closed
