@@ -56,6 +56,7 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newAuthority(t)
 			client := newClient(t, a, row.change)
+			defer client.CloseIdle() // the receivers wait for it
 			closed := make(chan struct{}, 2*row.hosts)
 			for range row.hosts {
 				var both, done sync.WaitGroup
