@@ -6,13 +6,15 @@
 //     every answer against strict schemas.
 //   - js/credo.mjs claims them with Credo's holder, a wallet of its own that judges
 //     credentials by the issuer's certificate authority.
+//   - yivi/ claims them with Yivi's engine, a Go program that is a module of its own:
+//     the many modules that it needs are none of the product's.
 //   - mission/express.js is the receiver of the mission's document, as it stands
 //     there; js/receiver.mjs only supplies its app.
 //   - js/provider.mjs gives out access tokens with the public library oidc-provider.
 //   - js/verifier.mjs verifies webhooks with the public library standardwebhooks.
 //
-// The package holds tests only. They start these programs with Node and say over
-// standard input what to do. install.sh installs Node, where it is missing, and
+// The package holds tests only. They start these programs, with Node but for
+// yivi/, which they build first, and say over standard input what to do. install.sh installs Node, where it is missing, and
 // the npm packages; the tests fail where it did not run. Node is the first of
 // $TIDINGS_NODE, node_modules/.bin/node and node in $PATH that is new enough.
 //

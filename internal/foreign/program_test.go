@@ -25,7 +25,7 @@ const (
 	maxLine     = 1 << 20
 )
 
-// program is a running Node program. Every line that it prints is kept.
+// program is a running program. Every line that it prints is kept.
 type program struct {
 	t      testing.TB
 	name   string
@@ -39,20 +39,27 @@ type program struct {
 	changed chan struct{} // closed and renewed at each line, and at the end
 }
 
-// start starts a program of js/ that trusts the authority in the file ca. It
-// ends with the test, which shows what it printed if it failed.
+// start starts a program of js/ with Node.
 func start(t testing.TB, ca, name string, arguments ...string) *program {
 	t.Helper()
 	node, err := installed()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startCommand(t, ca, name, append([]string{node, "js/" + name}, arguments...))
+}
+
+// startCommand starts a program that trusts the authority in the file ca. It
+// ends with the test, which shows what it printed if it failed.
+func startCommand(t testing.TB, ca, name string, command []string) *program {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), programLife)
 	p := &program{t: t, name: name, changed: make(chan struct{})}
-	cmd := exec.CommandContext(ctx, node, append([]string{"js/" + name}, arguments...)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "NODE_EXTRA_CA_CERTS=" + ca}
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "NODE_EXTRA_CA_CERTS=" + ca, "SSL_CERT_FILE=" + ca}
 	cmd.Stderr = &p.stderr
 	cmd.WaitDelay = stopLife
+	var err error
 	if p.stdin, err = cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +154,12 @@ type stepper struct {
 
 func startStepper(t testing.TB, ca, name string) *stepper {
 	t.Helper()
-	s := &stepper{program: start(t, ca, name)}
+	return stepperOf(start(t, ca, name))
+}
+
+func stepperOf(p *program) *stepper {
+	p.t.Helper()
+	s := &stepper{program: p}
 	s.answer(nil) // it is ready
 	return s
 }

@@ -17,6 +17,7 @@ type aRoute struct {
 	form         bool
 	body         func(*fuzzed) object // nil: the route takes none
 	codes        []string
+	members      []string // of the body, to begin with
 }
 
 // The codes of RFC 6749, section 5.2, RFC 9396, section 5 and RFC 9449,
@@ -32,14 +33,14 @@ var (
 
 var allRoutes = []aRoute{
 	{method: "GET", path: "OFFER"},
-	{method: "POST", path: "/o/acme/token", form: true, codes: tokenCodes, body: func(f *fuzzed) object {
+	{method: "POST", path: "/o/acme/token", form: true, codes: tokenCodes, members: []string{"grant_type", "pre-authorized_code", "tx_code", "authorization_details"}, body: func(f *fuzzed) object {
 		return object{"grant_type": "urn:ietf:params:oauth:grant-type:pre-authorized_code", "pre-authorized_code": f.code()}
 	}},
 	{method: "POST", path: "/o/acme/nonce"},
-	{method: "POST", path: "/o/acme/credential", codes: credentialCodes, body: func(f *fuzzed) object {
+	{method: "POST", path: "/o/acme/credential", codes: credentialCodes, members: []string{"credential_configuration_id", "credential_identifier", "proofs", "proof", "credential_response_encryption"}, body: func(f *fuzzed) object {
 		return object{"credential_configuration_id": f.template.ID, "proofs": object{"jwt": []any{f.session.with(f.TB).proof()}}}
 	}},
-	{method: "POST", path: "/o/acme/notification", codes: notificationCodes, body: func(f *fuzzed) object {
+	{method: "POST", path: "/o/acme/notification", codes: notificationCodes, members: []string{"notification_id", "event", "event_description"}, body: func(f *fuzzed) object {
 		return object{"notification_id": f.notification, "event": "credential_accepted"}
 	}},
 	{method: "GET", path: "/.well-known/openid-credential-issuer/o/acme"},
@@ -70,21 +71,18 @@ func (f *fuzzed) code() string {
 // with one thing changed: the method, something behind the path, a header, or a
 // member of its body, which may be replaced by any text.
 func FuzzRoutes(f *testing.F) {
-	for k := range allRoutes {
+	for k, route := range allRoutes {
 		n := byte(k)
-		for _, method := range []string{"", "PUT", "OPTIONS", "HEAD"} {
-			f.Add(n, method, "", "", "", "", "")
-		}
-		for _, tail := range []string{"/", "//", "x", "/%00", "?a=b&a=b", "/../..", "%2f", "?credential_offer_uri=x", "?qr=true&credential_offer_uri=\xff"} {
+		f.Add(n, "", "", "", "", "", "")
+		f.Add(n, "PUT", "", "", "", "", "")
+		for _, tail := range []string{"/", "//", "/%00", "?a=b&a=b", "%2f", "?qr=true&credential_offer_uri=\xff"} {
 			f.Add(n, "", tail, "", "", "", "")
 		}
-		for _, h := range [][2]string{{"Authorization", "Bearer"}, {"Authorization", "DPoP x"}, {"Authorization", ""}, {"Content-Type", "text/plain"}, {"Content-Type", ";"},
-			{"Accept", "application/jwt"}, {"Content-Encoding", "gzip"}, {"DPoP", "a.b.c"}, {"Accept-Language", "*;q=\xff"}, {"Origin", "null"}} {
+		for _, h := range [][2]string{{"Authorization", "DPoP x"}, {"Authorization", ""}, {"Content-Type", ";"}, {"DPoP", "a.b.c"}, {"Accept-Language", "*;q=\xff"}} {
 			f.Add(n, "", "", h[0], h[1], "", "")
 		}
-		for _, member := range []string{"credential_configuration_id", "credential_identifier", "proofs", "proof", "notification_id", "event", "event_description",
-			"grant_type", "pre-authorized_code", "tx_code", "authorization_details", "credential_response_encryption", "x"} {
-			for _, value := range []string{"", "null", "1e999", `""`, `{}`, `[]`, `{"jwt":[]}`, `{"jwt":["a.b.c","a.b.c"]}`, `{"jwt":[null]}`, `[{"type":"openid_credential"}]`, "\xff", `"credential_failure"`} {
+		for _, member := range route.members {
+			for _, value := range []string{"", "null", "1e999", `""`, `{}`, `[null]`, `{"jwt":["a.b.c","a.b.c"]}`, `[{"type":"openid_credential"}]`} {
 				f.Add(n, "", "", "", "", member, value)
 			}
 		}

@@ -227,7 +227,9 @@ func (c certified) id() string {
 
 // signSDJWT writes header, payload, signature and disclosures, with the closing
 // tilde that says there is no key binding JWT (RFC 9901, section 4). The header
-// holds the leaf but not the anchor, which a verifier must know by itself.
+// holds the leaf but not the anchor, which a verifier must know by itself. It has
+// no kid: wallets in the field (Yivi's) refuse a key that is named in two ways.
+// Who verifies with the published keys finds there that of the leaf.
 func (c certified) signSDJWT(payload map[string]any, disclosures []string) (string, error) {
 	text, err := json.Marshal(payload, json.Deterministic(true))
 	if err != nil {
@@ -235,9 +237,7 @@ func (c certified) signSDJWT(payload map[string]any, disclosures []string) (stri
 	}
 	options := (&jose.SignerOptions{}).WithType("dc+sd-jwt").
 		WithHeader("x5c", []string{base64.StdEncoding.EncodeToString(c.cert.Raw)})
-	signer, err := jose.NewSigner(jose.SigningKey{
-		Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: c.key, KeyID: c.id()},
-	}, options)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: c.key}, options)
 	if err != nil {
 		return "", err
 	}

@@ -247,7 +247,7 @@ func TestCredentialStructure(t *testing.T) {
 		f.must(err)
 		f.must(json.Unmarshal(raw, into))
 	}
-	if header.Typ != "dc+sd-jwt" || header.Alg != "ES256" || header.Kid == "" || len(header.X5C) != 1 {
+	if header.Typ != "dc+sd-jwt" || header.Alg != "ES256" || header.Kid != "" || len(header.X5C) != 1 {
 		t.Errorf("header: %+v", header)
 	}
 	if midnight := float64(time.Date(2026, 3, 5, 0, 0, 0, 0, time.UTC).Unix()); payload["iat"] != midnight {

@@ -76,9 +76,9 @@ func open(credential, issuer string, keys jose.JSONWebKeySet) (map[string]any, e
 	return disclose(claims, parts[1:len(parts)-1])
 }
 
-// signer finds the key by kid among those that the issuer publishes. Where the
-// header holds a certificate, it must be for the same key, name the issuer and
-// not be signed by itself (SD-JWT VC, section 3.5).
+// signer finds the key among those that the issuer publishes, by the
+// certificate in the header or else by kid. The certificate must name the issuer
+// and not be signed by itself (SD-JWT VC, section 3.5).
 func signer(jwt, issuer string, keys jose.JSONWebKeySet) (crypto.PublicKey, error) {
 	text, _, _ := strings.Cut(jwt, ".")
 	raw, err := base64.RawURLEncoding.DecodeString(text)
@@ -93,27 +93,25 @@ func signer(jwt, issuer string, keys jose.JSONWebKeySet) (crypto.PublicKey, erro
 	if h.Typ != "dc+sd-jwt" {
 		return nil, errors.New("its typ is not dc+sd-jwt")
 	}
-	found := keys.Key(h.Kid)
-	if h.Kid == "" || len(found) != 1 {
-		return nil, errors.New("its kid is not among the issuer's keys")
-	}
-	key, ok := found[0].Key.(*ecdsa.PublicKey)
-	if !ok {
-		return nil, errors.New("the issuer's key is not an EC key")
-	}
 	if len(h.X5C) == 0 {
-		return key, nil
+		found := keys.Key(h.Kid)
+		if h.Kid == "" || len(found) != 1 {
+			return nil, errors.New("its kid is not among the issuer's keys")
+		}
+		return found[0].Key, nil
 	}
 	leaf, err := x509.ParseCertificate(h.X5C[0])
 	switch {
 	case err != nil:
 		return nil, errors.New("its certificate cannot be read")
-	case !key.Equal(leaf.PublicKey):
-		return nil, errors.New("its certificate is for another key than the issuer publishes")
 	case bytes.Equal(leaf.RawIssuer, leaf.RawSubject):
 		return nil, errors.New("its certificate is signed by itself")
 	case !slices.ContainsFunc(leaf.URIs, func(u *url.URL) bool { return u.String() == issuer }):
 		return nil, errors.New("its certificate does not name the issuer")
+	}
+	key, ok := leaf.PublicKey.(*ecdsa.PublicKey)
+	if !ok || !slices.ContainsFunc(keys.Keys, func(k jose.JSONWebKey) bool { return key.Equal(k.Key) }) {
+		return nil, errors.New("its certificate is for a key that the issuer does not publish")
 	}
 	return key, nil
 }

@@ -64,6 +64,7 @@ type signed struct {
 	typ, kid     string
 	uri          string
 	selfSigned   bool
+	bare         bool // without its certificate
 	ending       string
 }
 
@@ -91,7 +92,10 @@ func (s signed) make(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := (&jose.SignerOptions{}).WithType(jose.ContentType(s.typ)).WithHeader("x5c", [][]byte{der})
+	options := (&jose.SignerOptions{}).WithType(jose.ContentType(s.typ))
+	if !s.bare {
+		options.WithHeader("x5c", [][]byte{der})
+	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: s.key, KeyID: s.kid}}, options)
 	if err != nil {
 		t.Fatal(err)
@@ -110,14 +114,19 @@ func (s signed) make(t *testing.T) string {
 func TestOpen(t *testing.T) {
 	key, other := newKey(t), newKey(t)
 	keys := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, KeyID: "k"}}}
-	good := signed{key: key, certKey: key, typ: "dc+sd-jwt", kid: "k", uri: issuerURL, ending: "~"}
-	if claims, err := open(good.make(t), issuerURL, keys); err != nil || claims["family_name"] != "Möbius" {
-		t.Errorf("%v, %v", claims, err)
+	good := signed{key: key, certKey: key, typ: "dc+sd-jwt", uri: issuerURL, ending: "~"}
+	byKid := good
+	byKid.bare, byKid.kid = true, "k"
+	for _, text := range []string{good.make(t), byKid.make(t)} {
+		if claims, err := open(text, issuerURL, keys); err != nil || claims["family_name"] != "Möbius" {
+			t.Errorf("%v, %v", claims, err)
+		}
 	}
 	for name, change := range map[string]func(*signed){
 		"other typ":         func(s *signed) { s.typ = "JWT" },
-		"unknown kid":       func(s *signed) { s.kid = "x" },
-		"no kid":            func(s *signed) { s.kid = "" },
+		"unknown kid":       func(s *signed) { s.bare, s.kid = true, "x" },
+		"no kid":            func(s *signed) { s.bare = true },
+		"unpublished key":   func(s *signed) { s.key, s.certKey = other, other },
 		"signed by another": func(s *signed) { s.key = other },
 		"other certificate": func(s *signed) { s.certKey = other },
 		"other SAN":         func(s *signed) { s.uri = "https://b.example" },
