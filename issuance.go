@@ -84,6 +84,9 @@ type Credential struct {
 	Accepted   bool           // the wallet's notification said so
 	Revocable  bool           // its template says so
 	Claims     map[string]any // what is certified; personal, never in a log, an error or an event
+
+	// ClaimsDeleted: the claims were deleted some time after the issuance's end.
+	ClaimsDeleted bool
 }
 
 // NewIssuance is an offer to be made.
@@ -124,6 +127,11 @@ func (i Issuance) Status() string {
 		return string(StateOffered)
 	}
 	return string(i.State)
+}
+
+// ClaimsDeleted tells whether nothing is kept any more of what was certified.
+func (i Issuance) ClaimsDeleted() bool {
+	return len(i.Credentials) > 0 && i.Credentials[0].ClaimsDeleted
 }
 
 func (i Issuance) issued() (n int) {

@@ -36,6 +36,7 @@ type serveCommand struct {
 	AuthScopePrefix       string          `env:"TIDINGS_AUTH_SCOPE_PREFIX" placeholder:"TEXT" help:"What stands before each of these scopes, such as tidings:"`
 	AuthCA                string          `name:"auth-ca" env:"TIDINGS_AUTH_CA" placeholder:"FILE" help:"Extra root certificates (PEM) trusted for the issuer."`
 	Retention             time.Duration   `env:"TIDINGS_RETENTION" default:"720h" help:"How long events and deliveries are kept; 0: for ever."`
+	ClaimsRetention       time.Duration   `env:"TIDINGS_CLAIMS_RETENTION" default:"168h" help:"How long what was certified is kept once its issuance has ended."`
 	QuotaEndpoints        int             `env:"TIDINGS_QUOTA_ENDPOINTS" default:"100" help:"How many endpoints an organisation may have."`
 	QuotaRequests         float64         `env:"TIDINGS_QUOTA_REQUESTS" default:"0" help:"API requests per second of an organisation; 0: no quota."`
 	QuotaEvents           float64         `env:"TIDINGS_QUOTA_EVENTS" default:"0" help:"Events per second that an organisation may publish; 0: no quota."`
@@ -86,7 +87,7 @@ func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 	cfg.EgressAllow = c.EgressAllow
 	cfg.OfferLife, cfg.AcceptanceGrace, cfg.TokenLife = c.OfferLife, c.AcceptanceGrace, c.TokenLife
 	cfg.RetrySchedule, cfg.AttemptTimeout, cfg.DisableAfter = c.RetrySchedule, c.AttemptTimeout, c.DisableAfter
-	cfg.DrainTimeout, cfg.Retention = c.DrainTimeout, c.Retention
+	cfg.DrainTimeout, cfg.Retention, cfg.ClaimsRetention = c.DrainTimeout, c.Retention, c.ClaimsRetention
 	cfg.QuotaEndpoints, cfg.QuotaRequests, cfg.QuotaEvents = c.QuotaEndpoints, c.QuotaRequests, c.QuotaEvents
 	cfg.AuthIssuer, cfg.AuthAudience, cfg.AuthScopePrefix = c.AuthIssuer, c.AuthAudience, c.AuthScopePrefix
 	cfg.AuthOrganisationClaim, cfg.AuthScopeClaim = c.AuthOrganisationClaim, c.AuthScopeClaim

@@ -33,7 +33,8 @@ type Config struct {
 	AcceptanceGrace time.Duration // how long a wallet may still refuse; 0 completes at once
 	TokenLife       time.Duration // of a wallet's access token
 
-	Retention time.Duration // how long events and deliveries are kept; 0: for ever
+	Retention       time.Duration // how long events and deliveries are kept; 0: for ever
+	ClaimsRetention time.Duration // how long claims are kept once their issuance has ended
 
 	QuotaEndpoints        int            // how many endpoints an organisation may have
 	QuotaRequests         float64        // its API requests per second; 0: no quota
@@ -67,6 +68,7 @@ func Default() Config {
 		AcceptanceGrace: 10 * time.Second,
 		TokenLife:       5 * time.Minute,
 		Retention:       720 * time.Hour,
+		ClaimsRetention: 168 * time.Hour,
 		QuotaEndpoints:  tidings.MaxEndpoints,
 		DrainTimeout:    20 * time.Second,
 		Version:         "dev",
@@ -94,6 +96,8 @@ func (c Config) check() error {
 	mistake(c.AcceptanceGrace < 0 || c.AcceptanceGrace > 24*time.Hour, "acceptance-grace is 0 to 24h, not %v", c.AcceptanceGrace)
 	mistake(c.TokenLife < time.Second || c.TokenLife > 5*time.Minute, "token-life is 1s to 5m, not %v", c.TokenLife)
 	mistake(c.Retention < 0 || c.Retention > 0 && c.Retention < time.Hour, "retention is 1h or more, or 0 to keep everything, not %v", c.Retention)
+	// A wallet whose answer was lost may ask again while its token lives.
+	mistake(c.ClaimsRetention < 5*time.Minute || c.ClaimsRetention > 8760*time.Hour, "claims-retention is 5m to 8760h (a year), not %v", c.ClaimsRetention)
 	mistake(c.QuotaEndpoints < 1 || c.QuotaEndpoints > 1_000_000, "quota-endpoints is 1 to 1000000, not %d", c.QuotaEndpoints)
 	mistake(c.QuotaRequests < 0, "quota-requests must not be negative; 0 is no quota")
 	mistake(c.QuotaEvents < 0, "quota-events must not be negative; 0 is no quota")

@@ -55,6 +55,7 @@ func (a *App) keepHouse(ctx context.Context) {
 		{"canceling deliveries of deleted endpoints", a.Store.CancelDeleted},
 		{"recovering", a.Store.Recovering},
 		{"dropping what is older than the retention time", a.Store.Retain},
+		{"deleting claims", a.Store.DeleteClaims},
 		{"pruning", a.Store.Prune},
 		{"writing tallies", a.Store.WriteTallies},
 	}

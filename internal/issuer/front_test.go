@@ -66,7 +66,7 @@ func open(t testing.TB, change ...func(*issuer.Config, *issuer.Store)) *front {
 	f := &front{TB: t, clock: &clock{now: time.Date(2026, 3, 5, 16, 30, 12, 345e6, time.UTC)}, spy: &spy{}, handler: &atomic.Pointer[http.Handler]{}}
 	log := slog.New(slog.NewJSONHandler(&f.spy.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	f.store, err = store.Open(ctx, store.Options{Dir: t.TempDir(), Now: f.clock.Now, Log: log})
+	f.store, err = store.Open(ctx, store.Options{Dir: t.TempDir(), Now: f.clock.Now, Log: log, ClaimsRetention: time.Minute})
 	f.must(err)
 	t.Cleanup(func() { f.must(f.store.Close()) })
 	f.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -20,6 +20,9 @@ import (
 
 // sign makes the SD-JWT VC of a credential, bound to the holder's key.
 func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, holder crypto.PublicKey) (string, error) {
+	if c.ClaimsDeleted {
+		return "", errClaimsDeleted
+	}
 	t, err := s.store.Template(ctx, r.org.Key, c.TemplateID)
 	if err != nil {
 		// %v, not %w: a template gone missing is our trouble, no wallet's 404.
@@ -45,6 +48,10 @@ func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, hol
 	payload["cnf"] = map[string]any{"jwk": jose.JSONWebKey{Key: holder}} // RFC 7800, section 3.2
 	return ring.current().signSDJWT(payload, disclosures)
 }
+
+// errClaimsDeleted is final: what was certified is not kept for ever, so a wallet
+// that comes back late must get a new offer.
+var errClaimsDeleted = refuse(codeDenied, "The issuance has ended, and what it certified was deleted.")
 
 // issuedAt rounds down to the day. The second of issuance would tell holders of
 // the same type apart and link a holder's credentials (section 15.4.1; RFC 9901,

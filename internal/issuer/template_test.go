@@ -86,3 +86,22 @@ func (f *front) claimed(i tidings.Issuance) (payload map[string]any) {
 	f.must(json.Unmarshal(text, &payload))
 	return payload
 }
+
+// A wallet that asks once more when the claims are deleted is refused for good,
+// and nothing changes.
+func TestClaimsDeleted(t *testing.T) {
+	f := open(t)
+	s := f.session()
+	s.fetch()
+	f.clock.Advance(time.Minute)
+	f.sweep()
+	f.clock.Advance(time.Minute + time.Second)
+	if n, err := f.store.DeleteClaims(t.Context(), 10); n != 1 || err != nil {
+		t.Fatalf("deleted %d, %v", n, err)
+	}
+	f.refused(s.request(s.proof()), 400, "credential_request_denied")
+	f.events(s.issuance, tidings.IssuanceOffered, tidings.IssuanceCompleted)
+	if i := f.state(s.issuance); i.State != tidings.StateCompleted || !i.ClaimsDeleted() {
+		t.Errorf("issuance %+v", i)
+	}
+}

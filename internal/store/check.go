@@ -49,6 +49,13 @@ var invariants = []struct{ sentence, query string }{
 			AND EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.status = 'issued') THEN 'partiallyIssued'
 			WHEN i.state IN ('redeemed', 'delivered') THEN 'offered' ELSE i.state END
 		OR EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.issuance_status <> i.status)`},
+	{"issuance %[1]s keeps the claims of %[2]d credentials, but its end says otherwise", `
+		SELECT i.id, (SELECT count(*) FROM credential c WHERE c.issuance_id = i.id AND c.claims <> '') FROM issuance i
+		WHERE i.claims_since IS NOT NULL AND i.state NOT IN ('completed', 'failed', 'expired') OR EXISTS (SELECT 1 FROM credential c
+			WHERE c.issuance_id = i.id AND (c.claims = '') <> (i.state IN ('completed', 'failed', 'expired') AND i.claims_since IS NULL))`},
+	{"issuance %[1]s keeps its claims %[2]d ms longer than it should", `
+		SELECT i.id, :now - i.claims_since - k.value FROM issuance i JOIN counter k ON k.name = 'claims_kept' AND k.value > 0
+		WHERE i.claims_since + k.value < :late - 3600000`},
 	{"issuance %[1]s passed its deadline %[2]d ms ago and nothing happened", `
 		SELECT i.id, :now - i.deadline FROM issuance i WHERE i.deadline < :late`},
 }

@@ -95,7 +95,7 @@ func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidin
 		return next, nil, err
 	}
 	if notify, ok := step.(tidings.Notify); ok && refusal == nil {
-		if err := s.keepNotification(t, notify); err != nil {
+		if err := s.keepNotification(t, before, notify); err != nil {
 			return next, nil, err
 		}
 	}
@@ -113,8 +113,11 @@ func (t *tx) spend(n tidings.UsedNonce) (bool, error) {
 	return added == 1, err
 }
 
-func (s *Store) keepNotification(t *tx, n tidings.Notify) error {
+func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) error {
 	credential, _ := s.ids.key(n.CredentialID)
+	if of.ClaimsDeleted() {
+		n.Description = "" // it can be as personal as they were
+	}
 	_, err := t.exec("INSERT INTO notification (credential_id, event, description, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
 		credential, string(n.Event), n.Description, t.now)
 	return err
@@ -142,10 +145,14 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 	if next.RetrievedAt != nil {
 		retrieved = *next.RetrievedAt
 	}
-	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8
-		WHERE id = $9 AND state = $10`,
+	var ended time.Time
+	if next.State.Terminal() && !before.State.Terminal() {
+		ended = next.UpdatedAt
+	}
+	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8,
+		claims_since = COALESCE($9, claims_since) WHERE id = $10 AND state = $11`,
 		string(next.State), null(next.Deadline), null(retrieved), string(next.AcceptedBy), failure.Code, failure.Message, next.UpdatedAt.UnixMilli(), status,
-		next.Key, string(before.State))
+		null(ended), next.Key, string(before.State))
 	if err == nil && changed != 1 {
 		err = fmt.Errorf("issuance %d left the state %s while a step was applied", next.Key, before.State)
 	}
@@ -241,8 +248,11 @@ func (s *Store) readCredentials(query querier, i *tidings.Issuance) error {
 		if err := r.Scan(&c.Key, &template, &c.Status, &c.Accepted, &claims, &c.Revocable); err != nil {
 			return err
 		}
-		c.ID, c.TemplateID = s.ids.public(c.Key), s.ids.public(template)
+		c.ID, c.TemplateID, c.ClaimsDeleted = s.ids.public(c.Key), s.ids.public(template), claims == ""
 		i.Credentials = append(i.Credentials, c)
+		if c.ClaimsDeleted {
+			return nil
+		}
 		return json.Unmarshal([]byte(claims), &i.Credentials[len(i.Credentials)-1].Claims)
 	})
 }

@@ -31,6 +31,7 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{arriving, "delivery USING INDEX delivery_event (event_id=?)"},
 		{lastEnded, "delivery USING INDEX delivery_event (event_id=?)"},
 		{talliesOf, "tally USING PRIMARY KEY (organisation_id=? AND endpoint_id=? AND minute>?)"},
+		{overdueClaims, "issuance USING COVERING INDEX issuance_claims (claims_since<?)"},
 		{endQueued, "queue USING COVERING INDEX queue_id (endpoint_id=? AND id=?)"},
 	} {
 		args := make([]any, strings.Count(row.query, "$"))

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -38,6 +39,10 @@ type Options struct {
 	// Retention is how long events and deliveries are kept; 0 keeps them for ever.
 	Retention time.Duration
 
+	// ClaimsRetention is how long the claims of an ended issuance are kept; 0 keeps
+	// them for ever.
+	ClaimsRetention time.Duration
+
 	// OnWake is called after each commit that gave lanes something to do. It
 	// must not block and must not write to the store.
 	OnWake func([]tidings.Wake)
@@ -56,8 +61,10 @@ type Store struct {
 	reads *sql.DB
 	w     *writer
 
-	maxEndpoints int
-	retention    time.Duration
+	maxEndpoints    int
+	retention       time.Duration
+	claimsRetention time.Duration
+	logHasClaims    atomic.Bool // the log may hold claims that were deleted; see cutLog
 }
 
 // minSQLite is the first version without the WAL-reset bug, which could lose
@@ -76,7 +83,8 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
-	s := &Store{dir: o.Dir, now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints), retention: o.Retention}
+	s := &Store{dir: o.Dir, now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints), retention: o.Retention, claimsRetention: o.ClaimsRetention}
+	s.logHasClaims.Store(true) // a crash can have left some
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -110,8 +118,10 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.ids, err = newIDs(idKey)
-	return s, err
+	if s.ids, err = newIDs(idKey); err != nil || o.Shared {
+		return s, err
+	}
+	return s, s.rememberClaimsRetention(ctx)
 }
 
 // Close ends the writer after what it holds is committed, and gives the folder
@@ -204,6 +214,7 @@ func dsn(file string, readOnly bool) string {
 		"cache_size(-8192)", // in KiB; it takes twice that, as a page with its header just misses a power of two
 		"temp_store(memory)",
 		"journal_size_limit(67108864)",
+		"secure_delete(1)", // what is deleted is overwritten: claims are personal
 	}
 	if readOnly {
 		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-1024)", "temp_store(memory)"}
