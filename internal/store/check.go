@@ -66,7 +66,7 @@ const dueGrace = 30 * time.Second
 // Check proves the store's invariants on one snapshot, beside a running server
 // too, and gives a sentence for each breach, at most limit of each sort.
 func (s *Store) Check(ctx context.Context, limit int) (breaches []string, err error) {
-	snapshot, err := s.reads.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	snapshot, err := s.reads.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}

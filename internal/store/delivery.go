@@ -47,11 +47,11 @@ func (s *Store) Delivery(ctx context.Context, org int64, id string) (tidings.Del
 	// The queue is asked first: a delivery that ends between the two questions
 	// is then found in the history.
 	lanes := "l.organisation_id = $1 AND l.backlog > 0"
-	d, err := s.scanDelivery(s.reads.QueryRowContext(ctx, bind("SELECT "+queueColumns+
-		" FROM lane l CROSS JOIN queue q ON q.endpoint_id = l.endpoint_id AND q.id = $2"+queueJoin+" WHERE "+lanes), org, key))
+	d, err := s.scanDelivery(s.reads.row(ctx, "SELECT "+queueColumns+
+		" FROM lane l CROSS JOIN queue q ON q.endpoint_id = l.endpoint_id AND q.id = $2"+queueJoin+" WHERE "+lanes, org, key))
 	if errors.Is(err, sql.ErrNoRows) {
-		d, err = s.scanDelivery(s.reads.QueryRowContext(ctx, bind("SELECT "+historyColumns+" FROM delivery d"+historyJoin+
-			" WHERE d.id = $1 AND d.organisation_id = $2"), key, org))
+		d, err = s.scanDelivery(s.reads.row(ctx, "SELECT "+historyColumns+" FROM delivery d"+historyJoin+
+			" WHERE d.id = $1 AND d.organisation_id = $2", key, org))
 	}
 	if err != nil {
 		return tidings.Delivery{}, notFound(err, "delivery", id)

@@ -294,7 +294,7 @@ func (s *Store) Event(ctx context.Context, org int64, id string) (tidings.Event,
 	if !ok {
 		return tidings.Event{}, tidings.NotFound("event", id)
 	}
-	e, err := s.scanEvent(s.reads.QueryRowContext(ctx, bind("SELECT "+eventColumns+" FROM event e WHERE e.id = $1 AND e.organisation_id = $2"), key, org))
+	e, err := s.scanEvent(s.reads.row(ctx, "SELECT "+eventColumns+" FROM event e WHERE e.id = $1 AND e.organisation_id = $2", key, org))
 	return e, notFound(err, "event", id)
 }
 

@@ -83,7 +83,7 @@ func scanClient(r scanner) (c tidings.Client, err error) {
 // Client finds a client by its client_id, revoked ones too. It is read from the
 // database each time, as other processes write clients.
 func (s *Store) Client(ctx context.Context, id string) (tidings.Client, error) {
-	c, err := scanClient(s.reads.QueryRowContext(ctx, bind(clientColumns+" WHERE c.client_id = $1"), id))
+	c, err := scanClient(s.reads.row(ctx, clientColumns+" WHERE c.client_id = $1", id))
 	return c, notFound(err, "client", id)
 }
 

@@ -71,7 +71,7 @@ func (s *Store) Pending(ctx context.Context, endpoint int64, after tidings.Queue
 
 // OldestPending reads the delivery that has waited longest in a lane.
 func (s *Store) OldestPending(ctx context.Context, endpoint int64) (tidings.PendingDelivery, error) {
-	d, err := s.scanPending(s.reads.QueryRowContext(ctx, bind(oldestOf), endpoint))
+	d, err := s.scanPending(s.reads.row(ctx, oldestOf, endpoint))
 	return d, notFound(err, "pending delivery", "")
 }
 

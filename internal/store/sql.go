@@ -31,12 +31,12 @@ func eachRow(rows *sql.Rows, scan func(scanner) error) error {
 
 // queryRow reads one row outside the writer.
 func (s *Store) queryRow(ctx context.Context, query string, args []any, dest ...any) error {
-	return s.reads.QueryRowContext(ctx, bind(query), args...).Scan(dest...)
+	return s.reads.row(ctx, query, args...).Scan(dest...)
 }
 
 // query reads rows outside the writer and hands each to scan.
 func (s *Store) query(ctx context.Context, query string, args []any, scan func(scanner) error) error {
-	rows, err := s.reads.QueryContext(ctx, bind(query), args...)
+	rows, err := s.reads.query(ctx, query, args...)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ type Store struct {
 	lock  *flock.Flock
 	now   func() time.Time
 	ids   ids
-	reads *sql.DB
+	reads *statements
 	w     *writer
 
 	maxEndpoints    int
@@ -106,11 +106,13 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := migrate(ctx, writes, o.Shared); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
-	if s.reads, err = sql.Open("sqlite", dsn(file, true)); err != nil {
+	reads, err := sql.Open("sqlite", dsn(file, true))
+	if err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
-	s.reads.SetMaxOpenConns(8)
-	s.reads.SetMaxIdleConns(8)
+	reads.SetMaxOpenConns(8)
+	reads.SetMaxIdleConns(8)
+	s.reads = &statements{db: reads, byText: map[string]*sql.Stmt{}}
 	if s.w, err = newWriter(ctx, writes, o); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
@@ -137,7 +139,7 @@ func (s *Store) Close() error {
 		errs = append(errs, s.w.close())
 	}
 	if s.reads != nil {
-		errs = append(errs, s.reads.Close())
+		errs = append(errs, s.reads.close())
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Unlock())
@@ -167,7 +169,7 @@ func (s *Store) Ready(ctx context.Context) error {
 		}
 	}
 	var one int
-	return s.reads.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+	return s.reads.row(ctx, "SELECT 1").Scan(&one)
 }
 
 // Quiet tells whether nothing but house-keeping was written in the last moment,

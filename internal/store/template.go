@@ -174,7 +174,7 @@ func (s *Store) Template(ctx context.Context, org int64, id string) (tidings.Tem
 	if !ok {
 		return tidings.Template{}, tidings.NotFound("template", id)
 	}
-	t, err := s.scanTemplate(s.reads.QueryRowContext(ctx, bind("SELECT "+templateColumns+" FROM template t WHERE t.id = $1 AND t.organisation_id = $2"), key, org))
+	t, err := s.scanTemplate(s.reads.row(ctx, "SELECT "+templateColumns+" FROM template t WHERE t.id = $1 AND t.organisation_id = $2", key, org))
 	return t, notFound(err, "template", id)
 }
 
