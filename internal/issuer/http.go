@@ -101,11 +101,20 @@ func (s *Issuer) handle(w http.ResponseWriter, r *request, h handler) (answer, e
 	return h(r.Context(), r)
 }
 
+// organisation finds an organisation. What was found is kept: an organisation
+// never changes.
 func (s *Issuer) organisation(ctx context.Context, slug string) (tidings.Organisation, error) {
 	if tidings.CheckSlug(slug) != nil {
 		return tidings.Organisation{}, errNotFound
 	}
-	return s.store.OrganisationBySlug(ctx, slug)
+	if org, ok := s.organisations.Load(slug); ok {
+		return org.(tidings.Organisation), nil
+	}
+	org, err := s.store.OrganisationBySlug(ctx, slug)
+	if err == nil {
+		s.organisations.Store(slug, org)
+	}
+	return org, err
 }
 
 // refused answers with an error, and logs what only we may know of it.

@@ -82,6 +82,8 @@ type Issuer struct {
 	store Store
 	mac   macKey
 
+	organisations sync.Map // slug → tidings.Organisation
+
 	ringsMu sync.Mutex
 	rings   map[string]*keyring // by organisation; filled at first use, never changed
 }
