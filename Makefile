@@ -11,10 +11,10 @@ CONFIG   ?= scripts/dev.toml
 SOURCES = find . \( -name node_modules -o -name .git \) -prune -o -name '*.go' -print
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test lint fuzz crash truth rename clean
+.PHONY: help demo run build test lint fuzz crash truth screenshots rename clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## Show everything once on this machine, in some seconds
 	@bin/tidings demo
@@ -30,6 +30,7 @@ test: ## Run all tests with the race detector; installs what they need (PACKAGES
 	@scripts/need-cc.sh
 	@scripts/need-programs.sh
 	@scripts/install-postgresql.sh
+	@scripts/install-chromium.sh
 	@if [ -x internal/foreign/install.sh ]; then internal/foreign/install.sh; fi
 	@$(GO) build -o bin/testrun ./scripts/testrun
 	@CGO_ENABLED=1 bin/testrun -timeout 13m -skips $(SKIPS) -summary bin/test-summary.txt -- -race -count=1 -timeout 10m $(PACKAGES)
@@ -46,6 +47,11 @@ crash: ## Kill the server again and again under load and prove that nothing is l
 
 truth: ## Draw schedules of wallets, clock and restarts and prove that the events are true of each (RUNS=5000)
 	@TIDINGS_TRUTH_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 30m -run '^TestEventsAreTrue' ./internal/apptest
+
+screenshots: ## Take the pictures of the console in docs/images
+	@scripts/install-chromium.sh
+	@internal/foreign/install.sh
+	@TIDINGS_SCREENSHOTS=$(CURDIR)/docs/images $(GO) test -count=1 ./internal/console
 
 rename: ## Give the Go module another path (MODULE=example.com/you/tidings)
 	@test -n "$(MODULE)" || { echo "usage: make rename MODULE=example.com/you/tidings" >&2; exit 2; }

@@ -86,8 +86,9 @@ type Recovery struct {
 	Since      time.Time
 	Until      time.Time
 	Status     RecoveryStatus
-	Examined   int // events looked at so far
-	Recovered  int // deliveries made so far
+	Examined   int     // events looked at so far
+	Recovered  int     // deliveries made so far
+	Progress   float64 // how much of the period has been looked at, 0 to 1
 	CreatedAt  time.Time
 	EndedAt    *time.Time
 }

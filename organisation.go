@@ -1,6 +1,8 @@
 package tidings
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"regexp"
 	"slices"
 	"strings"
@@ -83,6 +85,13 @@ type Client struct {
 	CreatedAt    time.Time  // milliseconds, UTC
 	RotatedAt    *time.Time // when the secret was last changed
 	RevokedAt    *time.Time // set: every token request is refused
+}
+
+// HasSecret tells whether secret is the client's. A plain hash is enough: the
+// secret is random, so there is nothing to guess that a slow hash would protect.
+func (c Client) HasSecret(secret string) bool {
+	given := sha256.Sum256([]byte(secret))
+	return subtle.ConstantTimeCompare(given[:], c.SecretHash[:]) == 1
 }
 
 // Caller is who makes a request: what a verified access token says.

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"tidings/internal/auth"
+	"tidings/internal/console"
 	"tidings/internal/delivery"
 	"tidings/internal/egress"
 	"tidings/internal/issuer"
@@ -29,6 +31,7 @@ type App struct {
 	cfg      Config
 	listener net.Listener
 	api      *server.Server
+	console  *console.Console
 	handler  http.Handler
 	engine   *delivery.Engine
 	issuer   *issuer.Issuer
@@ -97,7 +100,15 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.api, a.handler = api, routes(api, tokens, a.issuer)
+	a.console, err = console.New(ctx, console.Config{
+		Clients: a.Store, Endpoints: a.Store, Secrets: a.Store, Events: a.Store, Deliveries: a.Store, Repeats: a.Store,
+		CheckURL: a.egress.Guard().CheckURL, DisableAfter: cfg.DisableAfter,
+		Secure: strings.HasPrefix(a.URL, "https:"), Version: cfg.Version, Log: cfg.Log, Now: cfg.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.api, a.handler = api, routes(api, tokens, a.issuer, a.console)
 	return a, nil
 }
 
@@ -106,7 +117,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 func (a *App) Handler() http.Handler { return a.handler }
 
 // routes says who answers what.
-func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer) http.Handler {
+func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer, pages http.Handler) http.Handler {
 	const oidc = "/iam/realms/product-hub/protocol/openid-connect"
 	protocol := issuer.Handler()
 	mux := http.NewServeMux()
@@ -117,6 +128,8 @@ func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer) http.H
 	mux.Handle("/.well-known/", protocol)
 	mux.Handle("/.well-known/webhook-keys/", api)
 	mux.Handle("/invitation", protocol)
+	mux.Handle(console.Prefix, pages)
+	mux.Handle(console.Prefix+"/", pages)
 	return mux
 }
 
@@ -137,6 +150,7 @@ func (a *App) Run(ctx context.Context) error {
 		ErrorLog:          quiet(a.cfg.Log),
 	}
 	srv.RegisterOnShutdown(a.api.EndStreams)
+	srv.RegisterOnShutdown(a.console.EndStreams)
 	var group sync.WaitGroup
 	errs := make(chan error, 2)
 	part := func(run func() error) {

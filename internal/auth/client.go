@@ -24,7 +24,6 @@ func NewClientSecret() string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// HashClientSecret gives what is kept of a client_secret. A plain hash is
-// enough: the secret is random, so there is nothing to guess that a slow hash
-// would protect.
+// HashClientSecret gives what is kept of a client_secret, as
+// [tidings.Client.HasSecret] compares it.
 func HashClientSecret(secret string) [32]byte { return sha256.Sum256([]byte(secret)) }

@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -189,9 +188,7 @@ func (s *Service) authenticate(ctx context.Context, id, secret string) (tidings.
 			description: "The clients cannot be read at the moment; try again.", retry: true, cause: err}
 	}
 	known := err == nil && client.RevokedAt == nil
-	given := HashClientSecret(secret)
-	same := subtle.ConstantTimeCompare(given[:], client.SecretHash[:]) == 1
-	if !known || !same {
+	if same := client.HasSecret(secret); !known || !same {
 		return tidings.Client{}, invalidClient("There is no such client, or the secret is wrong.")
 	}
 	return client, nil

@@ -185,15 +185,16 @@ func (s *Store) Recovery(ctx context.Context, org int64, endpoint, id string) (t
 
 func (s *Store) readRecovery(query querier, where string, args ...any) (out tidings.Recovery, err error) {
 	err = sql.ErrNoRows
-	failed := query(`SELECT r.id, p.public_id, r.since, r.until, r.examined, r.recovered, r.created_at, r.ended_at
+	failed := query(`SELECT r.id, p.public_id, r.since, r.until, r.cursor, r.examined, r.recovered, r.created_at, r.ended_at
 		FROM recovery r JOIN endpoint p ON p.id = r.endpoint_id WHERE `+where, args, func(r scanner) error {
-		var key, since, until, created int64
+		var key, since, until, cursor, created int64
 		var ended nullable
-		err = r.Scan(&key, &out.EndpointID, &since, &until, &out.Examined, &out.Recovered, &created, &ended)
+		err = r.Scan(&key, &out.EndpointID, &since, &until, &cursor, &out.Examined, &out.Recovered, &created, &ended)
 		out.ID, out.Since, out.Until, out.CreatedAt, out.EndedAt = s.ids.public(key), fromMillis(since), fromMillis(until), fromMillis(created), ended.pointer()
 		out.Status = tidings.RecoveryRunning
+		out.Progress = min(max(float64(timeOf(cursor)-since)/float64(until-since), 0), 1) // a period is never empty
 		if out.EndedAt != nil {
-			out.Status = tidings.RecoveryCompleted
+			out.Status, out.Progress = tidings.RecoveryCompleted, 1
 		}
 		return err
 	})

@@ -15,6 +15,9 @@ import (
 // keyAt gives the smallest key of a time (epoch milliseconds).
 func keyAt(ms int64) int64 { return max(ms-keyEpoch, 0) << (nodeBits + counterBits) }
 
+// timeOf gives the time of a key (epoch milliseconds).
+func timeOf(key int64) int64 { return key>>(nodeBits+counterBits) + keyEpoch }
+
 // retained is the counter of the newest event that [Store.Retain] has looked at:
 // older ones may be gone.
 const retained = "retained"
