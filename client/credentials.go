@@ -105,6 +105,11 @@ type Credential struct {
 	Revocable            bool                     `json:"revocable"`
 }
 
+// Simulation says how an issuance ends.
+type Simulation struct {
+	Outcome tidings.IssuanceState `json:"outcome"` // completed, failed or expired
+}
+
 // IssuanceQuery says which issuances to list.
 type IssuanceQuery struct {
 	ID                   string `query:"filter[id]"`
@@ -156,4 +161,10 @@ func (c *Client) Issuances(ctx context.Context, q IssuanceQuery) iter.Seq2[Issua
 // Issuance reads an issuance.
 func (c *Client) Issuance(ctx context.Context, id string) (Issuance, error) {
 	return one[Issuance](ctx, c, reading("credentials", id))
+}
+
+// SimulateIssuance ends an issuance as if a wallet had, on a server that is a
+// sandbox; elsewhere it is not found.
+func (c *Client) SimulateIssuance(ctx context.Context, id string, s Simulation) (Issuance, error) {
+	return one[Issuance](ctx, c, request{method: http.MethodPost, path: path("credentials", id, "simulate"), body: s, repeatable: true})
 }

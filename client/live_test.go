@@ -15,6 +15,7 @@ import (
 
 	"tidings"
 	"tidings/client"
+	"tidings/internal/app"
 	"tidings/internal/apptest"
 	"tidings/internal/server"
 )
@@ -52,7 +53,7 @@ func (r *recorder) called(route server.Route) bool {
 // live gives a client of a whole server.
 func live(t *testing.T) (*client.Client, *apptest.App, *recorder) {
 	t.Helper()
-	a := apptest.New(t)
+	a := apptest.New(t, func(c *app.Config) { c.Sandbox = true })
 	r := &recorder{RoundTripper: a.HTTP.Transport, seen: map[string]bool{}}
 	return newClient(t, client.Config{URL: a.URL, ClientID: apptest.ClientID, ClientSecret: apptest.ClientSecret, HTTP: &http.Client{Transport: r}}), a, r
 }
@@ -246,6 +247,10 @@ func issuances(t *testing.T, c *client.Client) {
 	}
 	if list := all(t, c.Issuances(ctx, client.IssuanceQuery{Status: "offered", CredentialTemplateID: made.ID})); len(list) != 1 {
 		t.Errorf("issuances %+v", list)
+	}
+	ended := must[client.Issuance](t)(c.SimulateIssuance(ctx, offer.ID, client.Simulation{Outcome: tidings.StateExpired}))
+	if ended.ID != offer.ID || ended.Status != "expired" {
+		t.Errorf("simulated %+v", ended)
 	}
 	_, err := c.CreateIssuance(ctx, client.NewIssuance{CredentialTemplateID: made.ID})
 	e, ok := errors.AsType[*client.Error](err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tidings/client"
+	"tidings/internal/app"
 	"tidings/internal/apptest"
 	"tidings/internal/server"
 )
@@ -52,12 +53,14 @@ var methods = map[string][]any{
 	"POST /credentials/issuance": {(*client.Client).CreateIssuance},
 	"GET /credentials":           {(*client.Client).Issuances},
 	"GET /credentials/{id}":      {(*client.Client).Issuance},
+
+	"POST /credentials/{id}/simulate": {(*client.Client).SimulateIssuance},
 }
 
 // document reads the OpenAPI document of a server.
 func document(t *testing.T) map[string]any {
 	t.Helper()
-	a := apptest.New(t)
+	a := apptest.New(t, func(c *app.Config) { c.Sandbox = true })
 	answer, err := a.HTTP.Get(a.URL + server.OpenAPIPath)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"tidings"
 	"tidings/client"
 )
 
@@ -15,6 +16,8 @@ type issuanceCommand struct {
 	List   issuanceList   `cmd:"" help:"List the issuances, the newest first."`
 	Get    issuanceGet    `cmd:"" help:"Show an issuance and what became of it."`
 	Create issuanceCreate `cmd:"" help:"Offer a credential to a holder: prints the link to hand over."`
+
+	Simulate issuanceSimulate `cmd:"" help:"In a sandbox only (serve --sandbox): end an issuance as if a wallet had."`
 }
 
 type issuanceList struct {
@@ -129,4 +132,18 @@ func (c issuanceCreate) attributes() (map[string]any, error) {
 		out[bare] = json.RawMessage(value)
 	}
 	return out, nil
+}
+
+type issuanceSimulate struct {
+	remoteFlags
+	ID      string `arg:"" help:"The issuance's id."`
+	Outcome string `arg:"" enum:"completed,failed,expired" help:"completed, failed or expired."`
+}
+
+// Run ends an issuance without a wallet.
+func (c issuanceSimulate) Run(ctx context.Context, env *environment) error {
+	return c.show(env, func(api *client.Client) (view, error) {
+		i, err := api.SimulateIssuance(ctx, c.ID, client.Simulation{Outcome: tidings.IssuanceState(c.Outcome)})
+		return issuanceView(i), err
+	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript" // scripts that read as documentation, with the real command
 
+	"tidings/internal/app"
 	"tidings/internal/apptest"
 	"tidings/internal/localca"
 )
@@ -49,7 +50,7 @@ func worldOf(ts *testscript.TestScript) *scriptWorld { return ts.Value("world").
 // newScriptWorld starts a server, a receiver that it can send to, and one that
 // only this machine can reach.
 func newScriptWorld(t testing.TB, work string) (w *scriptWorld, variables map[string]string) {
-	w = &scriptWorld{t: t, app: apptest.New(t), local: newLocalReceiver(t)}
+	w = &scriptWorld{t: t, app: apptest.New(t, func(c *app.Config) { c.Sandbox = true }), local: newLocalReceiver(t)}
 	ca := filepath.Join(work, "ca.pem")
 	writeCA(t, w.app.CA, ca)
 	receiver := apptest.NewReceiver(t, w.app.CA, func(a http.ResponseWriter, r *http.Request, _ apptest.Received) {

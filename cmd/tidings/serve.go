@@ -40,6 +40,7 @@ type serveCommand struct {
 	QuotaEndpoints        int             `env:"TIDINGS_QUOTA_ENDPOINTS" default:"100" help:"How many endpoints an organisation may have."`
 	QuotaRequests         float64         `env:"TIDINGS_QUOTA_REQUESTS" default:"0" help:"API requests per second of an organisation; 0: no quota."`
 	QuotaEvents           float64         `env:"TIDINGS_QUOTA_EVENTS" default:"0" help:"Events per second that an organisation may publish; 0: no quota."`
+	Sandbox               bool            `env:"TIDINGS_SANDBOX" default:"false" help:"For trials: issuances can be ended without a wallet."`
 	DrainTimeout          time.Duration   `env:"TIDINGS_DRAIN_TIMEOUT" default:"20s" help:"How long a stop waits for work in flight."`
 	LogFormat             string          `env:"TIDINGS_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of the log: text or json."`
 	LogLevel              slog.Level      `env:"TIDINGS_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
@@ -88,6 +89,7 @@ func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 	cfg.OfferLife, cfg.AcceptanceGrace, cfg.TokenLife = c.OfferLife, c.AcceptanceGrace, c.TokenLife
 	cfg.RetrySchedule, cfg.AttemptTimeout, cfg.DisableAfter = c.RetrySchedule, c.AttemptTimeout, c.DisableAfter
 	cfg.DrainTimeout, cfg.Retention, cfg.ClaimsRetention = c.DrainTimeout, c.Retention, c.ClaimsRetention
+	cfg.Sandbox = c.Sandbox
 	cfg.QuotaEndpoints, cfg.QuotaRequests, cfg.QuotaEvents = c.QuotaEndpoints, c.QuotaRequests, c.QuotaEvents
 	cfg.AuthIssuer, cfg.AuthAudience, cfg.AuthScopePrefix = c.AuthIssuer, c.AuthAudience, c.AuthScopePrefix
 	cfg.AuthOrganisationClaim, cfg.AuthScopeClaim = c.AuthOrganisationClaim, c.AuthScopeClaim

@@ -92,7 +92,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	api, err := server.New(server.Config{
 		Auth: tokens, Endpoints: a.Store, Secrets: a.Store, Events: a.Store, Deliveries: a.Store, Repeats: a.Store,
 		Templates: a.Store, Issuances: a.Store, Issuer: a.issuer,
-		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, DisableAfter: cfg.DisableAfter,
+		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, Sandbox: cfg.Sandbox, DisableAfter: cfg.DisableAfter,
 		Quota: server.Quota{RequestsPerSecond: cfg.QuotaRequests, EventsPerSecond: cfg.QuotaEvents},
 		Ready: a.ready, Detail: a.detail, Log: cfg.Log,
 		PublicURL: a.URL, Version: cfg.Version,
@@ -138,6 +138,9 @@ func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer, pages 
 // opened.
 func (a *App) Run(ctx context.Context) error {
 	defer a.close()
+	if a.cfg.Sandbox {
+		a.cfg.Log.Warn("this is a sandbox: whoever may issue can end issuances without a wallet, and the webhooks tell of it as if it were true")
+	}
 	work, stop := context.WithCancel(ctx)
 	defer stop()
 	srv := &http.Server{

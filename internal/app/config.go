@@ -46,6 +46,8 @@ type Config struct {
 	AuthScopePrefix       string         // stands before each scope that is ours
 	AuthRoots             *x509.CertPool // whose certificates it may have; default: the system's
 
+	Sandbox bool // issuances can be ended without a wallet
+
 	DrainTimeout time.Duration // how long a stop waits for work in flight
 
 	ClientID, ClientSecret string // made at start, in the organisation "default", where it does not exist

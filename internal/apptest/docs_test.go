@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"tidings/internal/app"
 	"tidings/internal/apptest"
 	"tidings/internal/server"
 )
@@ -334,7 +335,7 @@ func docsWorld(t *testing.T, a *apptest.App, s *docsShell) {
 }
 
 func TestDocsOfTheAPIAnswerAsShown(t *testing.T) {
-	a := apptest.New(t)
+	a := apptest.New(t, func(c *app.Config) { c.Sandbox = true })
 	s := newDocsShell(t, a)
 	docsWorld(t, a, s)
 	run := map[string]bool{}

@@ -37,6 +37,7 @@ func (w *world) population() population {
 		"PATCH /endpoints/{id}":             `{"description":"Accounts"}`,
 		"POST /endpoints/{id}/recover":      recover,
 		"POST /events":                      eventBody("order-2"),
+		"POST /credentials/{id}/simulate":   `{"outcome":"completed"}`,
 		"PATCH /templates/credentials/{id}": `{"description":"For members"}`,
 		"POST /templates/credentials":       `{"name":"Other","code":"Other","attributes":{"a":{"type":"string"}}}`,
 		"POST /credentials/issuance":        `{"credentialTemplateId":"` + template + `","attributes":{"given_name":"Zainab"}}`,
@@ -71,6 +72,9 @@ func (y *tally) conflicts(p population) {
 		if y.request(c.method, c.path, c.body) != 409 {
 			w.t.Errorf("%s %s meets no conflict", c.method, c.path)
 		}
+	}
+	if y.request("POST", "/credentials/"+p.ids["credentials"]+"/simulate", `{"outcome":"failed"}`) != 409 {
+		w.t.Error("an issuance ends twice")
 	}
 	w.request("PATCH", "/endpoints/"+endpoint, `{"status":"disabled"}`).want(200)
 	if y.request("POST", "/endpoints/"+endpoint+"/test", "") != 409 {

@@ -317,6 +317,9 @@ var dictionary = map[string]words{
 		"additionalProperties": object{"type": []string{"string", "number", "boolean"}, "maxLength": tidings.MaxAttributeBytes}}},
 	"NewIssuance.expiresIn": {text: "For how many seconds the offer can be accepted.", schema: object{"minimum": 1, "maximum": maxOfferSeconds}},
 
+	"Simulation":         {text: "Says how an issuance ends."},
+	"Simulation.outcome": {text: "The status that it gets.", required: true, schema: object{"enum": names(tidings.SimulatedOutcomes)}},
+
 	"Issuance":              {text: "An offer and what became of it. It never holds what is certified."},
 	"Issuance.id":           {text: "What webhooks call openId4VcIssuanceId."},
 	"Issuance.status":       {text: "How far it has come.", schema: object{"enum": issuanceStatusNames}},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -75,7 +76,15 @@ var (
 		ExpiresAt: Time(time.Time(exampleTime).Add(time.Hour)), OfferURI: exampleOffer, OfferQRURI: exampleOffer + "&qr=true",
 		Credentials: []Credential{{ID: "cm7d9cq5600pzk3zq9wzxxtc3", Status: tidings.CredentialOffered, CredentialTemplateID: exampleTemplate.ID,
 			Exchange: "openid4vc", Format: tidings.FormatSDJWTVC}}}
+	exampleSimulated = completed(exampleIssued)
 )
+
+func completed(i Issuance) Issuance {
+	i.Status, i.AcceptedBy, i.UpdatedAt = string(tidings.StateCompleted), tidings.AcceptedByWallet, exampleLater
+	i.Credentials = slices.Clone(i.Credentials)
+	i.Credentials[0].Status = tidings.CredentialIssued
+	return i
+}
 
 const (
 	exampleSecret    = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -144,7 +153,9 @@ var operations = map[string]operation{
 
 	"POST /credentials/issuance": {id: "createIssuance", tag: tagIssuances, text: "Hand its offerUri to the holder. What becomes of it is told by webhooks.",
 		request: NewIssuance{CredentialTemplateID: exampleTemplate.ID, Attributes: map[string]any{"holder_name": "Zainab", "card_number": 7}, ExpiresIn: &exampleLife}, response: exampleIssued},
-	"GET /credentials":      {id: "listIssuances", tag: tagIssuances, text: "The newest first.", response: exampleIssued},
+	"GET /credentials": {id: "listIssuances", tag: tagIssuances, text: "The newest first.", response: exampleIssued},
+	"POST /credentials/{id}/simulate": {id: "simulateIssuance", tag: tagIssuances, text: "Every step that a wallet would take is taken in one transaction, and the same webhooks are sent in the same order. Nobody gets a credential. One that has this status already stays as it is.",
+		request: Simulation{tidings.StateCompleted}, response: exampleSimulated, conflict: "It has ended otherwise, or a wallet has come and it cannot expire any more."},
 	"GET /credentials/{id}": {id: "getIssuance", tag: tagIssuances, text: "What a receiver of webhooks reads next: the id is the webhook's openId4VcIssuanceId.", response: exampleIssued},
 }
 

@@ -213,6 +213,7 @@ func (p population) complete() map[string]string {
 		"POST /events":                       `{"eventType":"openid4vc.issuance.failed","payload":{"openId4VcIssuanceId":"order-1"},"idempotencyKey":"k"}`,
 		"POST /templates/credentials": `{"name":"N","code":"C","type":"C","description":"D","credentialFormat":"sd-jwt","attributes":{"given_name":` + attribute + `},
 			"validFor":3600,"revocable":true,` + display + `}`,
+		"POST /credentials/{id}/simulate":   `{"outcome":"completed"}`,
 		"PATCH /templates/credentials/{id}": `{"name":"N","description":"D",` + display + `}`,
 		"POST /credentials/issuance":        `{"credentialTemplateId":"` + p.ids["templates"] + `","attributes":{"given_name":"Z"},"expiresIn":60}`,
 	}

@@ -28,6 +28,9 @@ func body(r server.Route) string {
 	if strings.HasSuffix(r.Pattern, "/recover") {
 		return `{"since":"2026-02-28T00:00:00Z"}`
 	}
+	if strings.HasSuffix(r.Pattern, "/simulate") {
+		return `{"outcome":"completed"}`
+	}
 	return "{}"
 }
 
@@ -76,7 +79,7 @@ func TestScopes(t *testing.T) {
 		switch {
 		case route.Method == http.MethodGet && !strings.HasSuffix(route.Pattern, "/secret"):
 			want = tidings.ScopeRead
-		case route.Method == http.MethodPost && (route.Pattern == "/events" || route.Pattern == "/credentials/issuance"):
+		case route.Method == http.MethodPost && (route.Pattern == "/events" || route.Pattern == "/credentials/issuance" || strings.HasSuffix(route.Pattern, "/simulate")):
 			want = tidings.ScopePublish
 		}
 		for scope, token := range tokens {

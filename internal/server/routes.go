@@ -25,7 +25,7 @@ func (s *Server) routes() []Route {
 		patch                = http.MethodPatch
 		read, publish, admin = tidings.ScopeRead, tidings.ScopePublish, tidings.ScopeAdmin
 	)
-	return []Route{
+	table := []Route{
 		one(Route{Method: post, Pattern: "/endpoints", Scope: admin, Status: http.StatusCreated, Idempotency: true,
 			Summary: "Register an endpoint that receives webhooks"}, s.createEndpoint),
 		many(Route{Method: get, Pattern: "/endpoints", Scope: read, Status: http.StatusOK, Sort: oldestFirst,
@@ -94,6 +94,11 @@ func (s *Server) routes() []Route {
 		one(Route{Method: get, Pattern: "/credentials/{id}", Scope: read, Status: http.StatusOK,
 			Summary: "Read an issuance"}, s.readIssuance),
 	}
+	if s.cfg.Sandbox {
+		table = append(table, one(Route{Method: post, Pattern: "/credentials/{id}/simulate", Scope: publish, Status: http.StatusOK,
+			Summary: "In a sandbox only: end an issuance as if a wallet had"}, s.simulateIssuance))
+	}
+	return table
 }
 
 func names[S ~string](of []S) []string {

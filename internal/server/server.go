@@ -92,10 +92,12 @@ type TemplateStore interface {
 	ArchiveTemplate(ctx context.Context, org int64, id string, archived bool, o tidings.Origin) (tidings.Template, error)
 }
 
-// IssuanceStore shows issuances.
+// IssuanceStore shows issuances, and takes steps of them.
 type IssuanceStore interface {
 	Issuances(ctx context.Context, org int64, f tidings.IssuanceFilter, p tidings.Page) (tidings.List[tidings.Issuance], error)
 	Issuance(ctx context.Context, org int64, id string) (tidings.Issuance, error)
+	// Transition takes a step; one that cannot be taken gives a [tidings.Refusal].
+	Transition(ctx context.Context, org int64, id string, step tidings.Step) (tidings.Issuance, error)
 }
 
 // Issuer makes offers.
@@ -127,6 +129,9 @@ type Config struct {
 	// OfferLife is how long an offer can be accepted where the request does
 	// not say.
 	OfferLife time.Duration
+
+	// Sandbox lets issuances be ended without a wallet.
+	Sandbox bool
 
 	// DisableAfter is when an endpoint that only fails is disabled, for
 	// showing; 0 means never.

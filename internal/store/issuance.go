@@ -150,9 +150,9 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 		ended = next.UpdatedAt
 	}
 	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8,
-		claims_since = COALESCE($9, claims_since) WHERE id = $10 AND state = $11`,
+		claims_since = COALESCE($9, claims_since), expires_at = $10 WHERE id = $11 AND state = $12`,
 		string(next.State), null(next.Deadline), null(retrieved), string(next.AcceptedBy), failure.Code, failure.Message, next.UpdatedAt.UnixMilli(), status,
-		null(ended), next.Key, string(before.State))
+		null(ended), next.ExpiresAt.UnixMilli(), next.Key, string(before.State))
 	if err == nil && changed != 1 {
 		err = fmt.Errorf("issuance %d left the state %s while a step was applied", next.Key, before.State)
 	}
