@@ -35,6 +35,7 @@ type listening struct {
 	http.RoundTripper
 	mu     sync.Mutex
 	bodies strings.Builder
+	offers strings.Builder // those of them that are offers
 }
 
 func (l *listening) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -46,6 +47,9 @@ func (l *listening) RoundTrip(r *http.Request) (*http.Response, error) {
 	body, err := io.ReadAll(answer.Body)
 	l.mu.Lock()
 	l.bodies.Write(body)
+	if strings.Contains(r.URL.Path, "/offers/") {
+		l.offers.Write(body)
+	}
 	l.mu.Unlock()
 	answer.Body = io.NopCloser(strings.NewReader(string(body)))
 	return answer, err
@@ -93,7 +97,7 @@ func (p *provoked) ask(method, path, contentType, body string, header ...string)
 }
 
 func TestSecretsStayWhereTheyBelong(t *testing.T) {
-	const claim, urlToken, receiverSays = "canary-claim-Zq8", "canary-url-token-Zq8", "canary-answer-Zq8"
+	const claim, urlToken, receiverSays, walletSays = "canary-claim-Zq8", "canary-url-token-Zq8", "canary-answer-Zq8", "canary-words-Zq8"
 	p := apptest.Serve(t, apptest.Setup{Flags: []string{"--log-level=debug", "--retry-schedule=100ms", "--attempt-timeout=5s", "--acceptance-grace=0"}})
 	receiver := apptest.NewReceiver(t, p.CA, func(w http.ResponseWriter, r *http.Request, _ apptest.Received) {
 		switch r.URL.Path {
@@ -106,7 +110,7 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		io.WriteString(w, receiverSays)
 	})
 	known := secrets{"the client's secret": apptest.ClientSecret, "an access token": p.Token(), "a claim": claim,
-		"the query of an endpoint's URL": urlToken, "what a receiver answered": receiverSays}
+		"the query of an endpoint's URL": urlToken, "what a receiver answered": receiverSays, "a wallet's own words": walletSays}
 	for _, base := range []string{receiver.URL, strings.Replace(receiver.URL, "/webhooks", "/redirects", 1), strings.Replace(receiver.URL, "/webhooks", "/fails", 1),
 		deadURL(t), selfSigned(t), "https://no-such-host.invalid/webhooks"} {
 		id := p.Register(base + "?token=" + urlToken)
@@ -114,7 +118,7 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	}
 
 	tap := &listening{RoundTripper: p.HTTP.Transport}
-	made := claimOnce(t, p, &http.Client{Transport: tap}, claim)
+	made := claimOnce(t, p, &http.Client{Transport: tap}, claim, walletSays)
 	known["an offer's token"] = made.OfferURI[strings.LastIndex(made.OfferURI, "%2F")+3:]
 	for _, member := range []string{"pre-authorized_code", "access_token", "c_nonce", "credential"} {
 		known["a wallet's "+member] = tap.learn(t, member)
@@ -142,8 +146,22 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		got.Header.Write(&header)
 		look("a webhook", header.String()+string(got.Body))
 	}
-	for _, path := range []string{"/events", "/deliveries", "/templates/credentials"} {
+	for _, path := range []string{"/events", "/deliveries", "/templates/credentials", "/audit", "/event-types"} {
 		look("GET "+path, string(get(t, p.API, path)))
+	}
+	// An issuance hands out its offer, which it exists for.
+	offer := url.QueryEscape("/") + known["an offer's token"]
+	for _, path := range []string{"/credentials", "/credentials/" + made.ID} {
+		look("GET "+path, strings.ReplaceAll(string(get(t, p.API, path)), offer, ""))
+	}
+	for _, path := range []string{"/o/default/.well-known/openid-credential-issuer", "/o/default/vct/Badge", strings.TrimPrefix(made.OfferURI, p.URL)} {
+		look("GET "+path, strings.ReplaceAll(string(raw(t, p.API, path)), offer, ""))
+	}
+	if text := tap.offers.String(); strings.Contains(text, claim) || !strings.Contains(text, "credential_issuer") {
+		t.Errorf("offers that went to wallets: %s", text)
+	}
+	if out, code := p.Command("check"); code != 0 || known.foundIn(out) != nil {
+		t.Errorf("tidings check ends with %d:\n%s", code, out)
 	}
 	for _, d := range list[struct{ ID string }](p.API, "/deliveries") {
 		// The excerpt is the receiver's own answer, for the endpoint's owner.
@@ -157,8 +175,9 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	look("the log at the end", p.Logs.String())
 }
 
-// claimOnce offers a credential with a claim and lets a wallet have it.
-func claimOnce(t *testing.T, p *apptest.Process, client *http.Client, claim string) (made issuance) {
+// claimOnce offers a credential with a claim and lets a wallet have it, which then
+// says something in its own words.
+func claimOnce(t *testing.T, p *apptest.Process, client *http.Client, claim, words string) (made issuance) {
 	t.Helper()
 	p.Call("POST", "/credentials/issuance", apptest.Object{"credentialTemplateId": template(p.API),
 		"attributes": apptest.Object{"name": claim}}, http.StatusCreated, &made)
@@ -172,6 +191,16 @@ func claimOnce(t *testing.T, p *apptest.Process, client *http.Client, claim stri
 	}
 	if err := held.Notify(t.Context(), wallet.Accepted); err != nil {
 		t.Fatal(err)
+	}
+	text := `{"notification_id":"` + held.NotificationID + `","event":"credential_failure","event_description":"` + words + `"}`
+	r, err := http.NewRequestWithContext(t.Context(), "POST", held.Issuer.NotificationEndpoint, strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+held.Token.AccessToken)
+	if answer, err := client.Do(r); err != nil || answer.StatusCode != http.StatusNoContent {
+		t.Fatalf("notifying once more: %v, %v", answer, err)
 	}
 	return made
 }
