@@ -64,7 +64,8 @@ type Store struct {
 	maxEndpoints    int
 	retention       time.Duration
 	claimsRetention time.Duration
-	logHasClaims    atomic.Bool // the log may hold claims that were deleted; see cutLog
+	logCutAt        atomic.Int64 // milliseconds
+	logHasClaims    atomic.Bool  // the log may hold claims that were deleted; see cutLog
 }
 
 // minSQLite is the first version without the WAL-reset bug, which could lose
