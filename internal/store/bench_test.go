@@ -61,3 +61,19 @@ func BenchmarkDelivery(b *testing.B) {
 		b.Fatal(n, err)
 	}
 }
+
+func TestBind(t *testing.T) {
+	for query, want := range map[string]string{
+		"SELECT 1":          "SELECT 1",
+		"a = $1 AND b = $2": "a = ? AND b = ?",
+		"a = $2 AND b = $1": "a = ?2 AND b = ?1",
+		"a = $1 AND b = $1": "a = ?1 AND b = ?1",
+		"a = $1 AND b = $3": "a = ?1 AND b = ?3",
+		"a = $12":           "a = ?12",
+		"$1, $2, $3, $4, $5, $6, $7, $8, $9, $10": "?, ?, ?, ?, ?, ?, ?, ?, ?, ?",
+	} {
+		if got := bind(query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+}
