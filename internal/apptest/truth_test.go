@@ -92,9 +92,8 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 	}
 }
 
-// withoutRaceDetector runs the same test in a process of its own. The steps of
-// a schedule come one after another, so that the detector would find nothing,
-// and take ten times as long for it.
+// withoutRaceDetector runs the same test in a process of its own: the detector
+// takes ten times as long, and finds little where steps come one after another.
 func withoutRaceDetector(t *testing.T) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "go", "test", "-race=false", "-count=1", "-v", "-run", "^"+t.Name()+"$", ".").CombinedOutput()
