@@ -25,6 +25,16 @@ const (
 	VerificationData      EventType = "openid4vc.verification.data"
 )
 
+// The events of a credential that was delivered, all opt-in.
+const (
+	CredentialWasRevoked   EventType = "openid4vc.credential.revoked"   // taken back for good
+	CredentialWasSuspended EventType = "openid4vc.credential.suspended" // taken back for now
+	CredentialWasResumed   EventType = "openid4vc.credential.resumed"   // valid again
+)
+
+// CredentialEventTypes lists them.
+var CredentialEventTypes = []EventType{CredentialWasRevoked, CredentialWasSuspended, CredentialWasResumed}
+
 // The operational events: opt-in, and never sent to the endpoint that they are
 // about.
 const (
@@ -45,7 +55,7 @@ var IssuanceEventTypes = []EventType{
 // FilterableEventTypes are the names that filterTypes may hold.
 var FilterableEventTypes = slices.Concat(IssuanceEventTypes,
 	[]EventType{VerificationRequested, VerificationVerified, VerificationFailed, VerificationExpired, VerificationData},
-	OperationalEventTypes)
+	CredentialEventTypes, OperationalEventTypes)
 
 // presentationAliases are the older names of four verifier events.
 var presentationAliases = map[EventType]EventType{
@@ -84,6 +94,10 @@ var eventTypeDescriptions = map[EventType]string{
 	VerificationFailed:    "A presentation could not be verified. For a later stage: no such event is made at present.",
 	VerificationExpired:   "The request ran out before anything was presented. For a later stage: no such event is made at present.",
 	VerificationData:      "The data of a presentation can be read. For a later stage: no such event is made at present.",
+
+	CredentialWasRevoked:   "A credential was revoked, for good.",
+	CredentialWasSuspended: "A credential was suspended: it does not count until it is resumed.",
+	CredentialWasResumed:   "A suspended credential was resumed: it is valid again.",
 
 	EndpointFailing:     "Several attempts at an endpoint have failed in a row. Never sent to that endpoint itself.",
 	EndpointWasDisabled: "An endpoint was disabled: its deliveries are kept, not sent. Never sent to that endpoint itself.",
@@ -147,12 +161,13 @@ type EventBody struct {
 	Payload   EventPayload `json:"payload"`
 }
 
-// EventPayload refers to the issuance, or, in operational events, to the
-// endpoint. The schema is closed.
+// EventPayload refers to the issuance and, in events of a credential, to that;
+// or, in operational events, to the endpoint. The schema is closed.
 type EventPayload struct {
-	OpenID4VCIssuanceID string         `json:"openId4VcIssuanceId,omitempty"`
-	EndpointID          string         `json:"endpointId,omitempty"`
-	Reason              DisabledReason `json:"reason,omitempty"` // of tidings.endpoint.disabled
+	OpenID4VCIssuanceID   string         `json:"openId4VcIssuanceId,omitempty"`
+	OpenID4VCCredentialID string         `json:"openId4VcCredentialId,omitempty"`
+	EndpointID            string         `json:"endpointId,omitempty"`
+	Reason                DisabledReason `json:"reason,omitempty"` // of tidings.endpoint.disabled
 }
 
 // Body gives the bytes that are signed and sent. All that it is made of holds
@@ -162,7 +177,8 @@ func (e Event) Body() []byte {
 	b = append(append(b, e.Type...), `","payload":{`...)
 	members := 0
 	for _, m := range [...]struct{ name, value string }{
-		{"openId4VcIssuanceId", e.Payload.OpenID4VCIssuanceID}, {"endpointId", e.Payload.EndpointID}, {"reason", string(e.Payload.Reason)},
+		{"openId4VcIssuanceId", e.Payload.OpenID4VCIssuanceID}, {"openId4VcCredentialId", e.Payload.OpenID4VCCredentialID},
+		{"endpointId", e.Payload.EndpointID}, {"reason", string(e.Payload.Reason)},
 	} {
 		if m.value == "" {
 			continue

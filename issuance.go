@@ -136,14 +136,15 @@ func (i Issuance) ClaimsDeleted() bool {
 
 func (i Issuance) issued() (n int) {
 	for _, c := range i.Credentials {
-		if c.Status == CredentialIssued {
+		if c.Status.Delivered() {
 			n++
 		}
 	}
 	return n
 }
 
-func (i *Issuance) credential(id string) *Credential {
+// Credential gives the issuance's credential of that id, nil if it has none.
+func (i *Issuance) Credential(id string) *Credential {
 	for k := range i.Credentials {
 		if i.Credentials[k].ID == id {
 			return &i.Credentials[k]
@@ -160,6 +161,7 @@ const (
 	RefusedExpired   Refusal = "the offer has expired"
 	RefusedRedeemed  Refusal = "the offer was redeemed already"
 	RefusedEnded     Refusal = "the issuance has ended"
+	RefusedRevoked   Refusal = "the credential was revoked"
 	RefusedUnknown   Refusal = "the issuance has no such credential"
 	RefusedNonceUsed Refusal = "the nonce was used already"
 )
@@ -262,6 +264,7 @@ func (s Redeem) apply(i *Issuance, now time.Time) ([]EventType, error) {
 type Deliver struct {
 	CredentialID string
 	Nonce        UsedNonce
+	Statuses     []StatusIndex // of its signed copies, where its template is revocable
 	Grace        time.Duration // how long the wallet may still refuse; 0 completes at once
 }
 
@@ -273,15 +276,17 @@ type UsedNonce struct {
 }
 
 func (s Deliver) apply(i *Issuance, now time.Time) ([]EventType, error) {
-	c := i.credential(s.CredentialID)
+	c := i.Credential(s.CredentialID)
 	switch {
 	case c == nil:
 		return nil, RefusedUnknown
+	case c.Status == CredentialRevoked:
+		return nil, RefusedRevoked
 	case i.State == StateDelivered || i.State == StateCompleted:
 		return nil, nil // once more: the state stays
 	case i.State != StateRedeemed:
 		return nil, RefusedEnded
-	case c.Status == CredentialIssued:
+	case c.Status.Delivered():
 		return nil, nil
 	}
 	c.Status, i.UpdatedAt = CredentialIssued, now
@@ -317,8 +322,8 @@ type Notify struct {
 }
 
 func (s Notify) apply(i *Issuance, now time.Time) ([]EventType, error) {
-	c := i.credential(s.CredentialID)
-	if c == nil || c.Status != CredentialIssued {
+	c := i.Credential(s.CredentialID)
+	if c == nil || !c.Status.Delivered() {
 		return nil, RefusedUnknown
 	}
 	if i.State.Terminal() {

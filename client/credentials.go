@@ -168,3 +168,33 @@ func (c *Client) Issuance(ctx context.Context, id string) (Issuance, error) {
 func (c *Client) SimulateIssuance(ctx context.Context, id string, s Simulation) (Issuance, error) {
 	return one[Issuance](ctx, c, request{method: http.MethodPost, path: path("credentials", id, "simulate"), body: s, repeatable: true})
 }
+
+// CredentialIDs names credentials of issuances: up to 1,000.
+type CredentialIDs struct {
+	IDs []string `json:"ids"`
+}
+
+// RevokeCredentials revokes credentials for good: all or none.
+func (c *Client) RevokeCredentials(ctx context.Context, of CredentialIDs) error {
+	_, err := one[struct{}](ctx, c, request{method: http.MethodPost, path: path("credentials", "revoke"), body: of})
+	return err
+}
+
+// SuspendCredentials suspends credentials until they are resumed: all or none.
+func (c *Client) SuspendCredentials(ctx context.Context, of CredentialIDs) error {
+	_, err := one[struct{}](ctx, c, request{method: http.MethodPost, path: path("credentials", "suspend"), body: of})
+	return err
+}
+
+// ResumeCredentials makes suspended credentials valid again: all or none.
+func (c *Client) ResumeCredentials(ctx context.Context, of CredentialIDs) error {
+	_, err := one[struct{}](ctx, c, request{method: http.MethodPost, path: path("credentials", "resume"), body: of})
+	return err
+}
+
+// RevokeByID revokes the credential of that id, or all credentials that the
+// issuance of that id delivered.
+func (c *Client) RevokeByID(ctx context.Context, id string) error {
+	_, err := one[struct{}](ctx, c, request{method: http.MethodPost, path: path("credentials", id, "revoke")})
+	return err
+}

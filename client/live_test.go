@@ -252,6 +252,7 @@ func issuances(t *testing.T, c *client.Client) {
 	if ended.ID != offer.ID || ended.Status != "expired" {
 		t.Errorf("simulated %+v", ended)
 	}
+	revocations(t, c, other.ID)
 	_, err := c.CreateIssuance(ctx, client.NewIssuance{CredentialTemplateID: made.ID})
 	e, ok := errors.AsType[*client.Error](err)
 	if !ok || e.Status != 400 || e.Code != "VALIDATION_ERROR" || e.Pointer != "/attributes/holder" || e.RequestID == "" || e.Title == "" || !strings.Contains(e.Error(), e.Detail) {
@@ -318,5 +319,32 @@ func TestStrangers(t *testing.T) {
 	}
 	if _, ok := errors.AsType[*url.Error](err); !ok {
 		t.Errorf("a stranger's certificate: %T", err)
+	}
+}
+
+// revocations takes a credential of the template back for now and for good.
+func revocations(t *testing.T, c *client.Client, template string) {
+	t.Helper()
+	ctx := t.Context()
+	offer := must[client.Issuance](t)(c.CreateIssuance(ctx, client.NewIssuance{CredentialTemplateID: template, Attributes: map[string]any{"holder": "Zainab"}}))
+	must[client.Issuance](t)(c.SimulateIssuance(ctx, offer.ID, client.Simulation{Outcome: tidings.StateCompleted}))
+	of := client.CredentialIDs{IDs: []string{offer.Credentials[0].ID}}
+	for _, step := range []struct {
+		do   func() error
+		want tidings.CredentialStatus
+	}{
+		{func() error { return c.SuspendCredentials(ctx, of) }, tidings.CredentialSuspended},
+		{func() error { return c.ResumeCredentials(ctx, of) }, tidings.CredentialIssued},
+		{func() error { return c.RevokeCredentials(ctx, of) }, tidings.CredentialRevoked},
+	} {
+		if err := step.do(); err != nil {
+			t.Error(err)
+		}
+		if got := must[client.Issuance](t)(c.Issuance(ctx, offer.ID)).Credentials[0].Status; got != step.want {
+			t.Errorf("the credential is %s, want %s", got, step.want)
+		}
+	}
+	if err := c.RevokeByID(ctx, offer.ID); status(err) != http.StatusConflict {
+		t.Errorf("revoked twice: %v", err)
 	}
 }

@@ -40,7 +40,9 @@ type cli struct {
 	Delivery deliveryCommand `cmd:"" help:"Look at what was sent to whom, and send it again."`
 	Issuance issuanceCommand `cmd:"" help:"Offer credentials, and look at what became of the offers."`
 	Template templateCommand `cmd:"" help:"Manage the credential templates."`
-	Audit    auditCommand    `cmd:"" help:"Look at who changed what."`
+
+	Credential credentialCommand `cmd:"" help:"Revoke, suspend and resume credentials that wallets have."`
+	Audit      auditCommand      `cmd:"" help:"Look at who changed what."`
 
 	Completion completionCommand `cmd:"" help:"Print what a shell needs to complete commands and flags."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`

@@ -91,7 +91,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	}
 	api, err := server.New(server.Config{
 		Auth: tokens, Endpoints: a.Store, Secrets: a.Store, Events: a.Store, Deliveries: a.Store, Repeats: a.Store,
-		Templates: a.Store, Issuances: a.Store, Issuer: a.issuer,
+		Templates: a.Store, Issuances: a.Store, Credentials: a.Store, Issuer: a.issuer,
 		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, Sandbox: cfg.Sandbox, DisableAfter: cfg.DisableAfter,
 		Quota: server.Quota{RequestsPerSecond: cfg.QuotaRequests, EventsPerSecond: cfg.QuotaEvents},
 		Ready: a.ready, Detail: a.detail, Log: cfg.Log,

@@ -271,17 +271,25 @@ func docsDiffer(at string, shown, got any) (found []string) {
 	return nil
 }
 
-// learn has the id that an answer shows stand for the one that came now, for
-// the commands below.
+// learn has the ids that an answer shows stand for those that came now, for
+// the commands below: the object's own, and those of its credentials.
 func (s *docsShell) learn(shown, got any) {
-	id := func(v any) string {
+	ids := func(v any) (out []string) {
 		answer, _ := v.(map[string]any)
 		data, _ := answer["data"].(map[string]any)
-		id, _ := data["id"].(string)
-		return id
+		credentials, _ := data["credentials"].([]any)
+		for _, object := range append([]any{data}, credentials...) {
+			object, _ := object.(map[string]any)
+			id, _ := object["id"].(string)
+			out = append(out, id)
+		}
+		return out
 	}
-	if a, b := id(shown), id(got); a != "" && b != "" && a != b {
-		s.fresh[a] = b
+	before, now := ids(shown), ids(got)
+	for k := range min(len(before), len(now)) {
+		if a, b := before[k], now[k]; a != "" && b != "" && a != b {
+			s.fresh[a] = b
+		}
 	}
 }
 

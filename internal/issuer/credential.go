@@ -75,14 +75,14 @@ func (s *Issuer) credential(ctx context.Context, r *request) (answer, error) {
 	}
 
 	// 5. The credential itself.
-	text, err := s.sign(ctx, r, c, p.key)
+	text, statuses, err := s.sign(ctx, r, c, p.key)
 	if err != nil {
 		return answer{}, err
 	}
 
 	// 6. Delivery, which spends the nonce. Of any number of requests with one
 	// proof, one wins.
-	i, err = s.store.Transition(ctx, r.org.Key, i.ID, tidings.Deliver{CredentialID: c.ID, Nonce: p.nonce, Grace: s.cfg.Grace})
+	i, err = s.store.Transition(ctx, r.org.Key, i.ID, tidings.Deliver{CredentialID: c.ID, Nonce: p.nonce, Statuses: statuses, Grace: s.cfg.Grace})
 	if err != nil {
 		return answer{}, refusedAccess(refusalOr(err, deliverRefusals))
 	}
@@ -100,6 +100,7 @@ var deliverRefusals = map[tidings.Refusal]*protocolError{
 	tidings.RefusedEnded:    refuse(codeDenied, "The issuance has ended."),
 	tidings.RefusedExpired:  refuse(codeDenied, "The issuance has ended."),
 	tidings.RefusedRedeemed: refuse(codeDenied, "The issuance has ended."),
+	tidings.RefusedRevoked:  refuse(codeDenied, "The credential was revoked."),
 	tidings.RefusedUnknown:  errUnknownIdentifier,
 }
 
@@ -147,7 +148,7 @@ func (req credentialRequest) find(i tidings.Issuance, a access) (tidings.Credent
 	found := -1
 	for k, c := range i.Credentials {
 		// Of several alike, the next that is still to be had.
-		if configurationID(c) == req.ConfigurationID && (found < 0 || i.Credentials[found].Status == tidings.CredentialIssued) {
+		if configurationID(c) == req.ConfigurationID && (found < 0 || i.Credentials[found].Status.Delivered()) {
 			found = k
 		}
 	}

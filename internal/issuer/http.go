@@ -60,7 +60,8 @@ func (s *Issuer) Handler() http.Handler {
 	wellKnown("oauth-authorization-server", s.authorizationServerMetadata) // section 12.3
 	wellKnown("jwt-vc-issuer", s.vcIssuerMetadata)                         // SD-JWT VC, section 4
 	route("GET", "/o/{organisation}/jwks", s.jwks)
-	route("GET", "/o/{organisation}/vct/{code}", s.typeMetadata) // SD-JWT VC, section 5
+	route("GET", "/o/{organisation}/vct/{code}", s.typeMetadata)        // SD-JWT VC, section 5
+	mux.HandleFunc("GET /o/{organisation}/status/{list}", s.statusList) // Token Status List, section 8
 	mux.HandleFunc("GET /o/{organisation}/ca.pem", s.anchor)
 	mux.HandleFunc("GET /invitation", s.invitation)
 	return mux

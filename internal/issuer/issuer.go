@@ -41,10 +41,11 @@ type Catalogue interface {
 	Secret(ctx context.Context, name string, make func() ([]byte, error)) ([]byte, error)
 }
 
-// Store is both.
+// Store is all of them.
 type Store interface {
 	Issuances
 	Catalogue
+	Statuses
 }
 
 // Config is what the issuer can be told.
@@ -81,6 +82,7 @@ type Issuer struct {
 	cfg   Config
 	store Store
 	mac   macKey
+	lists publisher
 
 	organisations sync.Map // slug → tidings.Organisation
 

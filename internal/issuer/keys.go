@@ -235,17 +235,7 @@ func (c certified) signSDJWT(payload map[string]any, disclosures []string) (stri
 	if err != nil {
 		return "", errors.New("the payload of a credential cannot be written") // err could quote a claim
 	}
-	options := (&jose.SignerOptions{}).WithType("dc+sd-jwt").
-		WithHeader("x5c", []string{base64.StdEncoding.EncodeToString(c.cert.Raw)})
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: c.key}, options)
-	if err != nil {
-		return "", err
-	}
-	jws, err := signer.Sign(text)
-	if err != nil {
-		return "", err
-	}
-	jwt, err := jws.CompactSerialize()
+	jwt, err := c.sign("dc+sd-jwt", text)
 	if err != nil {
 		return "", err
 	}
@@ -255,6 +245,21 @@ func (c certified) signSDJWT(payload map[string]any, disclosures []string) (stri
 		b.WriteString("~" + d)
 	}
 	return b.String() + "~", nil
+}
+
+// sign writes a JWT of a type, with the certificate that verifies it.
+func (c certified) sign(typ jose.ContentType, payload []byte) (string, error) {
+	options := (&jose.SignerOptions{}).WithType(typ).
+		WithHeader("x5c", []string{base64.StdEncoding.EncodeToString(c.cert.Raw)})
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: c.key}, options)
+	if err != nil {
+		return "", err
+	}
+	jws, err := signer.Sign(payload)
+	if err != nil {
+		return "", err
+	}
+	return jws.CompactSerialize()
 }
 
 // anchor serves the certificate that verifiers of this organisation's

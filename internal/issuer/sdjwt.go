@@ -18,26 +18,27 @@ import (
 	"tidings"
 )
 
-// sign makes the SD-JWT VC of a credential, bound to the holder's key.
-func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, holder crypto.PublicKey) (string, error) {
+// sign makes the SD-JWT VC of a credential, bound to the holder's key. It
+// gives its places in status lists too, which the delivery has to keep.
+func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, holder crypto.PublicKey) (string, []tidings.StatusIndex, error) {
 	if c.ClaimsDeleted {
-		return "", errClaimsDeleted
+		return "", nil, errClaimsDeleted
 	}
 	t, err := s.store.Template(ctx, r.org.Key, c.TemplateID)
 	if err != nil {
 		// %v, not %w: a template gone missing is our trouble, no wallet's 404.
 		if tidings.KindOf(err) == tidings.KindNotFound {
-			return "", fmt.Errorf("the template of credential %s: %v", c.ID, err)
+			return "", nil, fmt.Errorf("the template of credential %s: %v", c.ID, err)
 		}
-		return "", err
+		return "", nil, err
 	}
 	ring, err := s.keyring(ctx, r.org.Slug)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	payload, disclosures, err := payload(t, c.Claims)
 	if err != nil {
-		return "", fmt.Errorf("the claims of credential %s: %w", c.ID, err)
+		return "", nil, fmt.Errorf("the claims of credential %s: %w", c.ID, err)
 	}
 	payload["iss"] = s.IssuerURL(r.org.Slug)
 	payload["vct"] = s.VCT(r.org.Slug, t.Code)
@@ -46,7 +47,15 @@ func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, hol
 		payload["exp"] = expiresAt(r.now, t.ValidFor)
 	}
 	payload["cnf"] = map[string]any{"jwk": jose.JSONWebKey{Key: holder}} // RFC 7800, section 3.2
-	return ring.current().signSDJWT(payload, disclosures)
+	status, places, err := s.status(ctx, r.org, t)
+	if err != nil {
+		return "", nil, err
+	}
+	if status != nil {
+		payload["status"] = status
+	}
+	text, err := ring.current().signSDJWT(payload, disclosures)
+	return text, places, err
 }
 
 // errClaimsDeleted is final: what was certified is not kept for ever, so a wallet

@@ -49,7 +49,7 @@ func (d *discard) WriteHeader(status int)      { d.status = status }
 func benchmarkPublish(b *testing.B, body string) {
 	s := instant{}
 	api, err := server.New(server.Config{
-		Auth: known{}, Endpoints: s, Secrets: s, Events: s, Deliveries: s, Repeats: s, Templates: s, Issuances: s, Issuer: noIssuer{},
+		Auth: known{}, Endpoints: s, Secrets: s, Events: s, Deliveries: s, Repeats: s, Templates: s, Issuances: s, Credentials: s, Issuer: noIssuer{},
 		CheckURL: func(string) error { return nil }, OfferLife: time.Hour, Log: slog.New(slog.NewJSONHandler(io.Discard, nil)),
 	})
 	if err != nil {

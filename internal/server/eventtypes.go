@@ -20,6 +20,7 @@ type EventType struct {
 // The ids of the mission's document.
 const (
 	exampleIssuance   = "cmfwfjxdq003js601bmgy9tva"
+	exampleCredential = "cm7d9cq5600pzk3zq9wzxxtc3"
 	exampleEndpointID = "du398r0fqd"
 )
 
@@ -51,6 +52,10 @@ func eventSchema(t tidings.EventType) object {
 			"openId4VcIssuanceId": object{"type": "string", "pattern": issuanceIDPattern},
 		},
 	}
+	if slices.Contains(tidings.CredentialEventTypes, t) {
+		payload["required"] = []string{"openId4VcIssuanceId", "openId4VcCredentialId"}
+		payload["properties"].(object)["openId4VcCredentialId"] = object{"type": "string", "pattern": idPattern}
+	}
 	if slices.Contains(tidings.OperationalEventTypes, t) {
 		payload = object{
 			"type": "object", "required": []string{"endpointId"},
@@ -70,6 +75,9 @@ func eventSchema(t tidings.EventType) object {
 // exampleEvent gives a body of the type.
 func exampleEvent(t tidings.EventType) tidings.EventBody {
 	out := tidings.EventBody{EventType: t, Payload: tidings.EventPayload{OpenID4VCIssuanceID: exampleIssuance}}
+	if slices.Contains(tidings.CredentialEventTypes, t) {
+		out.Payload.OpenID4VCCredentialID = exampleCredential
+	}
 	if slices.Contains(tidings.OperationalEventTypes, t) {
 		out.Payload = tidings.EventPayload{EndpointID: exampleEndpointID}
 	}

@@ -25,14 +25,18 @@ type population struct {
 
 func (w *world) population() population {
 	w.t.Helper()
-	template := w.template("Member")
+	template := w.revocable("Member")
 	p := population{ids: map[string]string{
 		"endpoints": w.endpoint("a"), "events": w.event("order-1"), "templates": template, "credentials": w.issuance(template),
 	}}
 	p.ids["deliveries"] = ids(w.get("/events/" + p.ids["events"] + "/deliveries").items())[0]
 	recover := `{"since":"2026-02-28T00:00:00Z"}`
 	p.sub = w.post("/endpoints/"+p.ids["endpoints"]+"/recover", recover).want(202).data()["id"].(string)
+	suspended := `{"ids":["` + w.issued(template) + `"]}`
 	p.bodies = map[string]string{
+		"POST /credentials/revoke":          `{"ids":["` + w.issued(template) + `"]}`,
+		"POST /credentials/suspend":         suspended,
+		"POST /credentials/resume":          suspended,
 		"POST /endpoints":                   `{"url":"https://receiver.example/b"}`,
 		"PATCH /endpoints/{id}":             `{"description":"Accounts"}`,
 		"POST /endpoints/{id}/recover":      recover,
@@ -67,6 +71,9 @@ func (y *tally) conflicts(p population) {
 		{"POST", "/endpoints", `{"url":"https://receiver.example/","id":"` + endpoint + `"}`},
 		{"PATCH", "/endpoints/" + endpoint, `{"signatures":["v1","v1a"]}`},
 		{"POST", "/events", eventBody(p.ids["credentials"])},
+		{"POST", "/credentials/revoke", p.bodies["POST /credentials/revoke"]},
+		{"POST", "/credentials/suspend", p.bodies["POST /credentials/revoke"]},
+		{"POST", "/credentials/resume", p.bodies["POST /credentials/resume"]},
 		{"POST", "/templates/credentials", `{"name":"Again","code":"Member","attributes":{"a":{"type":"string"}}}`},
 	} {
 		if y.request(c.method, c.path, c.body) != 409 {
@@ -149,6 +156,7 @@ func TestEveryDocumentedAnswerComes(t *testing.T) {
 		}
 	}
 	good(false)
+	y.request(http.MethodPost, "/credentials/"+made.ids["credentials"]+"/revoke", "") // which was delivered meanwhile
 	y.repeats(made)
 	y.conflicts(made)
 	good(true)

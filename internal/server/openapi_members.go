@@ -42,7 +42,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[tidings.DeliveryStatus]():   deliveryStatusNames,
 	reflect.TypeFor[tidings.DeliveryReason]():   deliveryReasonNames,
 	reflect.TypeFor[tidings.AcceptedBy]():       names([]tidings.AcceptedBy{tidings.AcceptedByWallet, tidings.AcceptedByGrace}),
-	reflect.TypeFor[tidings.CredentialStatus](): names([]tidings.CredentialStatus{tidings.CredentialOffered, tidings.CredentialIssued}),
+	reflect.TypeFor[tidings.CredentialStatus](): names(tidings.CredentialStatuses),
 	reflect.TypeFor[tidings.AttributeType]():    attributeTypeNames,
 }
 
@@ -207,12 +207,13 @@ var dictionary = map[string]words{
 	"NewEvent.payload":        {text: "What it happened to.", required: true},
 	"NewEvent.idempotencyKey": {text: "For 24 hours, the same key and event again gives the first one. Not together with the header Idempotency-Key.", schema: object{"pattern": idempotencyKeyPattern}},
 
-	"NewPayload":                       {text: "Names the issuance."},
-	"NewPayload.openId4VcIssuanceId":   {text: wordsIssuance.text + " One that this server issued is refused.", required: true, schema: wordsIssuance.schema},
-	"EventPayload":                     {text: "Refers to an issuance or, in events named tidings.endpoint.*, to an endpoint."},
-	"EventPayload.openId4VcIssuanceId": wordsIssuance,
-	"EventPayload.endpointId":          {text: "The endpoint that the event is about."},
-	"EventPayload.reason":              {text: "Why it was disabled."},
+	"NewPayload":                         {text: "Names the issuance."},
+	"NewPayload.openId4VcIssuanceId":     {text: wordsIssuance.text + " One that this server issued is refused.", required: true, schema: wordsIssuance.schema},
+	"EventPayload":                       {text: "Refers to an issuance or, in events named tidings.endpoint.*, to an endpoint."},
+	"EventPayload.openId4VcCredentialId": {text: "The credential, in events of one.", schema: object{"pattern": idPattern}},
+	"EventPayload.openId4VcIssuanceId":   wordsIssuance,
+	"EventPayload.endpointId":            {text: "The endpoint that the event is about."},
+	"EventPayload.reason":                {text: "Why it was disabled."},
 
 	"Event":           {text: "An event that was accepted."},
 	"Event.id":        {text: "The event's id, which is also the webhook-id of its webhooks."},
@@ -320,7 +321,10 @@ var dictionary = map[string]words{
 	"Simulation":         {text: "Says how an issuance ends."},
 	"Simulation.outcome": {text: "The status that it gets.", required: true, schema: object{"enum": names(tidings.SimulatedOutcomes)}},
 
-	"Issuance":              {text: "An offer and what became of it. It never holds what is certified."},
+	"Issuance":          {text: "An offer and what became of it. It never holds what is certified."},
+	"CredentialIDs":     {text: "Names credentials."},
+	"CredentialIDs.ids": {text: "The ids of credentials, not of issuances.", required: true, schema: object{"minItems": 1, "maxItems": tidings.MaxStatusChanges}},
+
 	"Issuance.id":           {text: "What webhooks call openId4VcIssuanceId."},
 	"Issuance.status":       {text: "How far it has come.", schema: object{"enum": issuanceStatusNames}},
 	"Issuance.error":        {text: "Why it failed."},

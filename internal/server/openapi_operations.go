@@ -74,7 +74,7 @@ var (
 	exampleLife     = int64(3600)
 	exampleIssued   = Issuance{ID: exampleIssuance, Status: "offered", CreatedAt: exampleTime, UpdatedAt: exampleTime,
 		ExpiresAt: Time(time.Time(exampleTime).Add(time.Hour)), OfferURI: exampleOffer, OfferQRURI: exampleOffer + "&qr=true",
-		Credentials: []Credential{{ID: "cm7d9cq5600pzk3zq9wzxxtc3", Status: tidings.CredentialOffered, CredentialTemplateID: exampleTemplate.ID,
+		Credentials: []Credential{{ID: exampleCredential, Status: tidings.CredentialOffered, CredentialTemplateID: exampleTemplate.ID,
 			Exchange: "openid4vc", Format: tidings.FormatSDJWTVC}}}
 	exampleSimulated = completed(exampleIssued)
 )
@@ -95,6 +95,8 @@ func archivedOf(t Template) Template {
 	t.ArchivedAt, t.UpdatedAt = &exampleLater, exampleLater
 	return t
 }
+
+var exampleIDs = CredentialIDs{IDs: []string{exampleCredential}}
 
 const conflictTemplate = "Another template of the organisation has this code."
 
@@ -157,6 +159,14 @@ var operations = map[string]operation{
 	"POST /credentials/{id}/simulate": {id: "simulateIssuance", tag: tagIssuances, text: "Every step that a wallet would take is taken in one transaction, and the same webhooks are sent in the same order. Nobody gets a credential. One that has this status already stays as it is.",
 		request: Simulation{tidings.StateCompleted}, response: exampleSimulated, conflict: "It has ended otherwise, or a wallet has come and it cannot expire any more."},
 	"GET /credentials/{id}": {id: "getIssuance", tag: tagIssuances, text: "What a receiver of webhooks reads next: the id is the webhook's openId4VcIssuanceId.", response: exampleIssued},
+	"POST /credentials/revoke": {id: "revokeCredentials", tag: tagIssuances, text: "The ids are those of credentials, of templates that are revocable. Their status lists say so at once; verifiers see it when they fetch them next, within five minutes.",
+		request: exampleIDs, conflict: "A credential is already revoked, was not issued so far, or its template is not revocable."},
+	"POST /credentials/suspend": {id: "suspendCredentials", tag: tagIssuances, request: exampleIDs,
+		conflict: "A credential is revoked or already suspended, was not issued so far, or its template is not revocable."},
+	"POST /credentials/resume": {id: "resumeCredentials", tag: tagIssuances, request: exampleIDs,
+		conflict: "A credential is revoked or not suspended, was not issued so far, or its template is not revocable."},
+	"POST /credentials/{id}/revoke": {id: "revokeCredential", tag: tagIssuances, text: "The id is a credential's, or an issuance's for all of its credentials that a wallet has. The older way; /credentials/revoke takes several.",
+		conflict: "It is already revoked, was not issued so far, or its template is not revocable."},
 }
 
 // operationOf gives what is said of the route. A route that nothing is said of

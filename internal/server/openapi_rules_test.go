@@ -213,6 +213,9 @@ func (p population) complete() map[string]string {
 		"POST /events":                       `{"eventType":"openid4vc.issuance.failed","payload":{"openId4VcIssuanceId":"order-1"},"idempotencyKey":"k"}`,
 		"POST /templates/credentials": `{"name":"N","code":"C","type":"C","description":"D","credentialFormat":"sd-jwt","attributes":{"given_name":` + attribute + `},
 			"validFor":3600,"revocable":true,` + display + `}`,
+		"POST /credentials/revoke":          p.bodies["POST /credentials/revoke"],
+		"POST /credentials/suspend":         p.bodies["POST /credentials/suspend"],
+		"POST /credentials/resume":          p.bodies["POST /credentials/resume"],
 		"POST /credentials/{id}/simulate":   `{"outcome":"completed"}`,
 		"PATCH /templates/credentials/{id}": `{"name":"N","description":"D",` + display + `}`,
 		"POST /credentials/issuance":        `{"credentialTemplateId":"` + p.ids["templates"] + `","attributes":{"given_name":"Z"},"expiresIn":60}`,
@@ -259,6 +262,8 @@ func knownDifference(route server.Route, a answer) bool {
 	switch route.Pattern {
 	case "/credentials/issuance": // what the template has, or that there is one
 		return strings.Contains(text, "The template") || strings.Contains(text, "The attribute") || strings.Contains(text, "There is no credential template")
+	case "/credentials/revoke", "/credentials/suspend", "/credentials/resume": // which credentials there are
+		return strings.Contains(text, "There is no credential") || strings.Contains(text, "stands at /ids/")
 	case "/endpoints/{id}", "/endpoints/{id}/recover": // what the endpoint has, or what is still kept
 		return strings.Contains(text, "at the moment") || strings.Contains(text, "Events are kept") || strings.Contains(text, "The period must begin") ||
 			strings.Contains(text, "recoverSince goes with")

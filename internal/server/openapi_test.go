@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -126,7 +127,8 @@ func TestOpenAPIExamples(t *testing.T) {
 			t.Errorf("the example at %s: %v", at, err)
 		}
 	})
-	template := w.template("Example")
+	template := w.revocable("Example")
+	revoked, suspended := w.issued(template), w.issued(template)
 	for _, route := range w.server.Routes() {
 		if route.Request == nil || strings.Contains(route.Pattern, "{") {
 			continue
@@ -136,6 +138,8 @@ func TestOpenAPIExamples(t *testing.T) {
 		if route.Pattern == "/credentials/issuance" { // of a template that this server does not have
 			text = strings.NewReplacer("cm2ytsdid009u4ke3t30aiuvc", template, "holder_name", "given_name", "card_number", "level").Replace(text)
 		}
+		held := map[string]string{"/credentials/revoke": revoked}[route.Pattern]
+		text = strings.ReplaceAll(text, "cm7d9cq5600pzk3zq9wzxxtc3", cmp.Or(held, suspended))
 		w.request(route.Method, route.Pattern, text).want(route.Status)
 	}
 }

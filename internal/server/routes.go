@@ -93,6 +93,15 @@ func (s *Server) routes() []Route {
 			Summary: "List the issuances"}, s.listIssuances),
 		one(Route{Method: get, Pattern: "/credentials/{id}", Scope: read, Status: http.StatusOK,
 			Summary: "Read an issuance"}, s.readIssuance),
+
+		one(Route{Method: post, Pattern: "/credentials/revoke", Scope: admin, Status: http.StatusNoContent,
+			Summary: "Revoke credentials for good: all or none"}, s.changeCredentials(tidings.Revoke)),
+		one(Route{Method: post, Pattern: "/credentials/suspend", Scope: admin, Status: http.StatusNoContent,
+			Summary: "Suspend credentials: they do not count until they are resumed"}, s.changeCredentials(tidings.Suspend)),
+		one(Route{Method: post, Pattern: "/credentials/resume", Scope: admin, Status: http.StatusNoContent,
+			Summary: "Resume suspended credentials: they are valid again"}, s.changeCredentials(tidings.Resume)),
+		one(Route{Method: post, Pattern: "/credentials/{id}/revoke", Scope: admin, Status: http.StatusNoContent,
+			Summary: "Revoke a credential, or all that an issuance delivered"}, s.revokeByID),
 	}
 	if s.cfg.Sandbox {
 		table = append(table, one(Route{Method: post, Pattern: "/credentials/{id}/simulate", Scope: publish, Status: http.StatusOK,

@@ -113,15 +113,16 @@ type Issuer interface {
 // Config is what a [Server] works with. All but those from Ready on are required;
 // one store usually serves all five of the nouns.
 type Config struct {
-	Auth       Checker
-	Endpoints  EndpointStore
-	Secrets    SecretStore
-	Events     EventStore
-	Deliveries DeliveryStore
-	Repeats    RepeatStore
-	Templates  TemplateStore
-	Issuances  IssuanceStore
-	Issuer     Issuer
+	Auth        Checker
+	Endpoints   EndpointStore
+	Secrets     SecretStore
+	Events      EventStore
+	Deliveries  DeliveryStore
+	Repeats     RepeatStore
+	Templates   TemplateStore
+	Issuances   IssuanceStore
+	Credentials CredentialStore
+	Issuer      Issuer
 
 	// CheckURL judges the URL of a new endpoint. Its error is one sentence
 	// for the caller.
@@ -171,6 +172,7 @@ func (c *Config) check() error {
 		{"Repeats", c.Repeats == nil},
 		{"Templates", c.Templates == nil},
 		{"Issuances", c.Issuances == nil},
+		{"Credentials", c.Credentials == nil},
 		{"Issuer", c.Issuer == nil},
 		{"CheckURL", c.CheckURL == nil},
 	} {

@@ -99,7 +99,7 @@ func newWorld(t *testing.T, change ...func(*server.Config)) *world {
 		t.Fatal(err)
 	}
 	cfg := server.Config{
-		Auth: w.auth, Endpoints: w.store, Secrets: w.store, Events: w.store, Deliveries: w.store, Repeats: w.store, Templates: w.store, Issuances: w.store,
+		Auth: w.auth, Endpoints: w.store, Secrets: w.store, Events: w.store, Deliveries: w.store, Repeats: w.store, Templates: w.store, Issuances: w.store, Credentials: w.store,
 		Issuer: iss, CheckURL: guard.CheckURL, OfferLife: 168 * time.Hour, Log: log, Sandbox: true,
 	}
 	for _, c := range change {

@@ -46,7 +46,7 @@ var invariants = []struct{ sentence, query string }{
 		OR (i.deadline IS NULL) <> (i.state IN ('completed', 'failed', 'expired')) OR (i.state = 'failed') <> (i.error_code <> '')`},
 	{"issuance %[1]s or a credential of it is listed with another status than it has", `
 		SELECT i.id, 0 FROM issuance i WHERE i.status <> CASE WHEN i.state = 'redeemed'
-			AND EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.status = 'issued') THEN 'partiallyIssued'
+			AND EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.status <> 'offered') THEN 'partiallyIssued'
 			WHEN i.state IN ('redeemed', 'delivered') THEN 'offered' ELSE i.state END
 		OR EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.issuance_status <> i.status)`},
 	{"issuance %[1]s keeps the claims of %[2]d credentials, but its end says otherwise", `
@@ -56,6 +56,9 @@ var invariants = []struct{ sentence, query string }{
 	{"issuance %[1]s keeps its claims %[2]d ms longer than it should", `
 		SELECT i.id, :now - i.claims_since - k.value FROM issuance i JOIN counter k ON k.name = 'claims_kept' AND k.value > 0
 		WHERE i.claims_since + k.value < :late - 3600000`},
+	{"credential %[1]s has the value %[2]d in a status list, but another state", `
+		SELECT e.credential_id, e.value FROM status_entry e JOIN credential c ON c.id = e.credential_id
+		WHERE e.value <> CASE c.status WHEN 'revoked' THEN 1 WHEN 'suspended' THEN 2 ELSE 0 END`},
 	{"issuance %[1]s passed its deadline %[2]d ms ago and nothing happened", `
 		SELECT i.id, :now - i.deadline FROM issuance i WHERE i.deadline < :late`},
 }

@@ -63,23 +63,17 @@ func (t *tx) deleteClaims(issuance int64) error {
 	return err
 }
 
-const (
-	// logPatience is how long cutting the log may wait for readers, and writers
-	// for it.
-	logPatience = 100 * time.Millisecond
-	// logCutEvery bounds how often they may have to.
-	logCutEvery = time.Minute
-)
+// logPatience is how long cutting the log may wait for readers, and writers for
+// it.
+const logPatience = 100 * time.Millisecond
 
 // cutLog empties the write-ahead log, whose unused end would keep old pages, if
 // claims were deleted since the last time or before the start. Where somebody
 // reads for long, it is left for the next time.
 func (s *Store) cutLog(ctx context.Context) error {
-	now := s.now().UnixMilli()
-	if last := s.logCutAt.Load(); !s.logHasClaims.Load() || now >= last && now < last+logCutEvery.Milliseconds() {
+	if !s.logHasClaims.Load() {
 		return nil
 	}
-	s.logCutAt.Store(now)
 	db, err := sql.Open("sqlite", dsn(filepath.Join(s.dir, "tidings.db"), false))
 	if err != nil {
 		return fmt.Errorf("opening the database: %w", err)

@@ -94,6 +94,11 @@ func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidin
 	if err := t.writeIssuance(before, next); err != nil {
 		return next, nil, err
 	}
+	if deliver, ok := step.(tidings.Deliver); ok && refusal == nil {
+		if err := t.keepStatuses(*next.Credential(deliver.CredentialID), deliver.Statuses); err != nil {
+			return next, nil, err
+		}
+	}
 	if notify, ok := step.(tidings.Notify); ok && refusal == nil {
 		if err := s.keepNotification(t, before, notify); err != nil {
 			return next, nil, err

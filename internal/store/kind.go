@@ -22,6 +22,7 @@ var typeKinds = map[tidings.EventType]int{
 	tidings.IssuanceOffered: 1, tidings.IssuanceCompleted: 2, tidings.IssuancePartiallyIssued: 3, tidings.IssuanceFailed: 4, tidings.IssuanceExpired: 5,
 	tidings.VerificationRequested: 6, tidings.VerificationVerified: 7, tidings.VerificationFailed: 8, tidings.VerificationExpired: 9, tidings.VerificationData: 10,
 	tidings.EndpointFailing: 11, tidings.EndpointWasDisabled: 12, tidings.EndpointWasEnabled: 13,
+	tidings.CredentialWasRevoked: 14, tidings.CredentialWasSuspended: 15, tidings.CredentialWasResumed: 16,
 }
 
 // kind gives the number of a delivery.

@@ -64,8 +64,9 @@ type Store struct {
 	maxEndpoints    int
 	retention       time.Duration
 	claimsRetention time.Duration
-	logCutAt        atomic.Int64 // milliseconds
-	logHasClaims    atomic.Bool  // the log may hold claims that were deleted; see cutLog
+	logHasClaims    atomic.Bool // the log may hold claims that were deleted; see cutLog
+	statusListSize  int64       // how many entries a status list has; less only in tests
+	places          statusPools
 }
 
 // minSQLite is the first version without the WAL-reset bug, which could lose
@@ -84,7 +85,8 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
-	s := &Store{dir: o.Dir, now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints), retention: o.Retention, claimsRetention: o.ClaimsRetention}
+	s := &Store{dir: o.Dir, now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints), retention: o.Retention, claimsRetention: o.ClaimsRetention,
+		statusListSize: tidings.StatusListSize}
 	s.logHasClaims.Store(true) // a crash can have left some
 	defer func() {
 		if err != nil {
