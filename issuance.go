@@ -40,6 +40,7 @@ type Issuance struct {
 	ExpiresAt    time.Time  // when the offer runs out
 	Deadline     time.Time  // when the present state ends by itself; zero in a terminal state
 	RetrievedAt  *time.Time // when a wallet first fetched the offer
+	TxCode       TxCode     // that the offer asks for
 }
 
 // IssuanceError says why an issuance failed. Code is for programs.
@@ -52,6 +53,8 @@ type IssuanceError struct {
 const (
 	FailedAbandoned  = "abandoned"  // the token was redeemed, no credential was fetched in its life
 	FailedIncomplete = "incomplete" // some credentials were fetched, not all
+	FailedCanceled   = "canceled"   // by the issuer
+	FailedTxCode     = "tx_code"    // too many wrong transaction codes
 	// Refusals of the wallet carry the notification's event (OID4VCI 1.0, section 11.1).
 	FailedByWallet  = "credential_failure"
 	DeletedByWallet = "credential_deleted"
@@ -89,10 +92,29 @@ type Credential struct {
 	ClaimsDeleted bool
 }
 
+// WantedIssuance is what a caller asks to be offered.
+type WantedIssuance struct {
+	Credentials []WantedCredential
+	Life        time.Duration // until the offer runs out
+	TxCode      TxCode        // its length and input mode; zero for none
+	Origin
+}
+
+// WantedCredential is one credential of it.
+type WantedCredential struct {
+	At         string // where it stands in the request, such as /credentials/1
+	TemplateID string
+	Claims     map[string]any
+}
+
+// MaxCredentials is how many credentials an issuance holds.
+const MaxCredentials = 20
+
 // NewIssuance is an offer to be made.
 type NewIssuance struct {
 	Credentials []NewCredential
 	Life        time.Duration // until the offer runs out
+	TxCode      TxCode
 	Origin
 }
 
@@ -164,6 +186,8 @@ const (
 	RefusedRevoked   Refusal = "the credential was revoked"
 	RefusedUnknown   Refusal = "the issuance has no such credential"
 	RefusedNonceUsed Refusal = "the nonce was used already"
+	RefusedDelivered Refusal = "its credentials were delivered already"
+	RefusedTxCode    Refusal = "the transaction code is wrong"
 )
 
 // Error gives the reason as a sentence without its full stop.
@@ -173,7 +197,7 @@ func (r Refusal) Error() string { return string(r) }
 // [Deliver], [Notify] or, when only time has passed, [Tick].
 type Step interface {
 	// apply changes i and names the events that tell of it, or refuses and
-	// leaves i alone.
+	// leaves i alone, but for what the refusal itself changes.
 	apply(i *Issuance, now time.Time) ([]EventType, error)
 }
 
@@ -243,20 +267,32 @@ func (Retrieve) apply(i *Issuance, now time.Time) ([]EventType, error) {
 }
 
 // Redeem: a wallet exchanged the pre-authorized code for an access token.
-// Only one ever succeeds.
+// Only one ever succeeds. A wrong transaction code burns nothing, but is counted.
 type Redeem struct {
 	AccessLife time.Duration // how long the wallet may fetch credentials
+	TxCode     []byte        // the hash of the transaction code that it sent
 }
 
 func (s Redeem) apply(i *Issuance, now time.Time) ([]EventType, error) {
 	switch i.State {
 	case StateOffered:
+		if i.TxCode.Asked() && !i.TxCode.is(s.TxCode) {
+			return i.wrongTxCode(now), RefusedTxCode
+		}
 		i.State, i.Deadline, i.UpdatedAt = StateRedeemed, now.Add(s.AccessLife), now
 		return nil, nil
 	case StateExpired:
 		return nil, RefusedExpired
 	}
 	return nil, RefusedRedeemed
+}
+
+func (i *Issuance) wrongTxCode(now time.Time) []EventType {
+	i.TxCode.Wrong++
+	if i.TxCode.Wrong < MaxWrongTxCodes {
+		return nil
+	}
+	return i.fail(FailedTxCode, "A wrong transaction code was sent too often.", now)
 }
 
 // Deliver: a credential is handed to the wallet, which proved possession of

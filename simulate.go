@@ -58,7 +58,7 @@ func (s Simulate) steps(i Issuance) (steps []Step) {
 	// The end comes by the wallet's word, all at one moment: any time will do.
 	const life = time.Minute
 	if i.State == StateOffered {
-		steps = append(steps, Redeem{AccessLife: life})
+		steps = append(steps, Redeem{AccessLife: life, TxCode: i.TxCode.Hash})
 	}
 	for _, c := range i.Credentials {
 		if c.Status == CredentialOffered {

@@ -62,13 +62,38 @@ type TemplateQuery struct {
 	Page
 }
 
-// NewIssuance asks to offer a credential.
+// NewIssuance asks to offer one credential, or several in Credentials.
 type NewIssuance struct {
-	CredentialTemplateID string         `json:"credentialTemplateId"`
+	CredentialTemplateID string         `json:"credentialTemplateId,omitempty"`
 	Attributes           map[string]any `json:"attributes,omitempty"` // strings, numbers and booleans
+	// Credentials are several that the holder accepts together, each of another
+	// template, in place of the two members above.
+	Credentials []NewCredential `json:"credentials,omitempty"`
 	// ExpiresIn is for how many seconds the offer can be accepted; 0 leaves it
 	// to the server.
 	ExpiresIn int64 `json:"expiresIn,omitempty"`
+	// TxCode asks for a code that the holder has to enter; nil for none. The
+	// zero NewTxCode is one of six digits.
+	TxCode *NewTxCode `json:"txCode,omitempty"`
+}
+
+// NewCredential is one of several credentials of an issuance.
+type NewCredential struct {
+	CredentialTemplateID string         `json:"credentialTemplateId"`
+	Attributes           map[string]any `json:"attributes,omitempty"`
+}
+
+// NewTxCode says what a transaction code is made of.
+type NewTxCode struct {
+	Length    int               `json:"length,omitempty"`    // 4 to 16 characters; 0 for 6
+	InputMode tidings.InputMode `json:"inputMode,omitempty"` // numeric where it is empty
+}
+
+// TxCode is the code that the holder has to enter.
+type TxCode struct {
+	Value     string            `json:"value"` // there in the answer that makes the offer and never again
+	Length    int               `json:"length"`
+	InputMode tidings.InputMode `json:"inputMode"`
 }
 
 // Issuance is an offer and what became of it. It never holds what is
@@ -78,6 +103,7 @@ type Issuance struct {
 	Status      string             `json:"status"` // offered, partiallyIssued, completed, failed or expired
 	Error       *IssuanceError     `json:"error"`  // why it failed
 	Credentials []Credential       `json:"credentials"`
+	TxCode      *TxCode            `json:"txCode"` // nil where the offer asks for none
 	AcceptedBy  tidings.AcceptedBy `json:"acceptedBy"`
 	RetrievedAt *time.Time         `json:"retrievedAt"` // when a wallet first fetched the offer
 	CreatedAt   time.Time          `json:"createdAt"`
@@ -148,7 +174,7 @@ func (c *Client) UnarchiveTemplate(ctx context.Context, id string) (Template, er
 	return one[Template](ctx, c, request{method: http.MethodPost, path: path("templates", "credentials", id, "unarchive"), repeatable: true})
 }
 
-// CreateIssuance offers a credential to a holder: hand its OfferURI over.
+// CreateIssuance offers credentials to a holder: hand its OfferURI over.
 func (c *Client) CreateIssuance(ctx context.Context, i NewIssuance, options ...Option) (Issuance, error) {
 	return one[Issuance](ctx, c, creating("/credentials/issuance", i), options...)
 }
@@ -196,5 +222,11 @@ func (c *Client) ResumeCredentials(ctx context.Context, of CredentialIDs) error 
 // issuance of that id delivered.
 func (c *Client) RevokeByID(ctx context.Context, id string) error {
 	_, err := one[struct{}](ctx, c, request{method: http.MethodPost, path: path("credentials", id, "revoke")})
+	return err
+}
+
+// CancelIssuance takes an offer back: it fails, and cannot be accepted any more.
+func (c *Client) CancelIssuance(ctx context.Context, id string) error {
+	_, err := one[struct{}](ctx, c, request{method: http.MethodDelete, path: path("credentials", id)})
 	return err
 }

@@ -248,6 +248,17 @@ func issuances(t *testing.T, c *client.Client) {
 	if list := all(t, c.Issuances(ctx, client.IssuanceQuery{Status: "offered", CredentialTemplateID: made.ID})); len(list) != 1 {
 		t.Errorf("issuances %+v", list)
 	}
+	several := must[client.Issuance](t)(c.CreateIssuance(ctx, client.NewIssuance{TxCode: &client.NewTxCode{},
+		Credentials: []client.NewCredential{{CredentialTemplateID: made.ID, Attributes: map[string]any{"holder": "Zainab"}}}}))
+	if several.TxCode == nil || len(several.TxCode.Value) != 6 || several.TxCode.InputMode != tidings.InputNumeric {
+		t.Errorf("transaction code %+v", several.TxCode)
+	}
+	if err := c.CancelIssuance(ctx, several.ID); err != nil {
+		t.Error(err)
+	}
+	if read := must[client.Issuance](t)(c.Issuance(ctx, several.ID)); read.Error == nil || read.Error.Code != tidings.FailedCanceled || read.TxCode.Value != "" {
+		t.Errorf("canceled %+v", read)
+	}
 	ended := must[client.Issuance](t)(c.SimulateIssuance(ctx, offer.ID, client.Simulation{Outcome: tidings.StateExpired}))
 	if ended.ID != offer.ID || ended.Status != "expired" {
 		t.Errorf("simulated %+v", ended)

@@ -57,6 +57,7 @@ var methods = map[string][]any{
 	"POST /credentials/resume":      {(*client.Client).ResumeCredentials},
 	"POST /credentials/{id}/revoke": {(*client.Client).RevokeByID},
 	"GET /credentials/{id}":         {(*client.Client).Issuance},
+	"DELETE /credentials/{id}":      {(*client.Client).CancelIssuance},
 
 	"POST /credentials/{id}/simulate": {(*client.Client).SimulateIssuance},
 }
@@ -175,6 +176,9 @@ func bare(t reflect.Type) reflect.Type {
 func fields(t reflect.Type) map[string]reflect.StructField {
 	out := map[string]reflect.StructField{}
 	for f := range t.Fields() {
+		if !f.IsExported() {
+			continue
+		}
 		if f.Anonymous {
 			maps.Copy(out, fields(f.Type))
 			continue

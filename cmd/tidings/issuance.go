@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ type issuanceCommand struct {
 	List   issuanceList   `cmd:"" help:"List the issuances, the newest first."`
 	Get    issuanceGet    `cmd:"" help:"Show an issuance and what became of it."`
 	Create issuanceCreate `cmd:"" help:"Offer a credential to a holder: prints the link to hand over."`
+	Cancel issuanceCancel `cmd:"" help:"Take an offer back: the issuance fails."`
 
 	Simulate issuanceSimulate `cmd:"" help:"In a sandbox only (serve --sandbox): end an issuance as if a wallet had."`
 }
@@ -61,6 +63,9 @@ func issuanceView(i client.Issuance) view {
 	v.add("retrieved", optionalStamp(i.RetrievedAt))
 	v.add("expires", stamp(i.ExpiresAt))
 	v.add("offer", i.OfferURI)
+	if i.TxCode != nil {
+		v.add("transaction code", cmp.Or(i.TxCode.Value, fmt.Sprintf("asked for: %d characters, %s", i.TxCode.Length, i.TxCode.InputMode)))
+	}
 	for _, c := range i.Credentials {
 		v.rows = append(v.rows, []string{c.ID, string(c.Status), c.CredentialTemplateID})
 	}
@@ -69,9 +74,13 @@ func issuanceView(i client.Issuance) view {
 
 type issuanceCreate struct {
 	remoteFlags
-	Template       string        `arg:"" help:"The id of the template to issue."`
+	Template       string        `arg:"" optional:"" help:"The id of the template to issue."`
 	Attribute      []string      `sep:"none" placeholder:"NAME=TEXT" help:"What is certified; NAME:=JSON for numbers and booleans. Repeat for each."`
 	File           string        `placeholder:"FILE" help:"The attributes as a JSON object; - is standard input."`
+	Credentials    string        `placeholder:"FILE" help:"Several credentials at once, as a JSON array of {credentialTemplateId, attributes}; - is standard input."`
+	TxCode         bool          `help:"The holder has to enter a code that you hand over by another way. It is printed once."`
+	TxCodeLength   int           `placeholder:"6" help:"How many characters that code has, 4 to 16."`
+	TxCodeMode     string        `placeholder:"MODE" help:"numeric or text. Default: numeric."`
 	ExpiresIn      time.Duration `placeholder:"168h" help:"How long the offer can be accepted, in whole seconds. Default: the server's."`
 	IdempotencyKey string        `placeholder:"KEY" help:"The same key again gives the first result, for 24 hours."`
 }
@@ -96,9 +105,41 @@ func (c issuanceCreate) Run(ctx context.Context, env *environment) error {
 		return usageError{fmt.Errorf("--expires-in %v: it is whole seconds, such as 90s or 24h", c.ExpiresIn)}
 	}
 	wanted := client.NewIssuance{CredentialTemplateID: c.Template, Attributes: attributes, ExpiresIn: int64(c.ExpiresIn / time.Second)}
+	if err := c.several(&wanted); err != nil {
+		return usageError{err}
+	}
+	if c.TxCode || c.TxCodeLength != 0 || c.TxCodeMode != "" {
+		wanted.TxCode = &client.NewTxCode{Length: c.TxCodeLength, InputMode: tidings.InputMode(c.TxCodeMode)}
+	}
 	return c.show(env, func(api *client.Client) (view, error) {
 		i, err := api.CreateIssuance(ctx, wanted, keyed(c.IdempotencyKey)...)
 		return issuanceView(i), err
+	})
+}
+
+// several reads several credentials, which take the place of one.
+func (c issuanceCreate) several(wanted *client.NewIssuance) error {
+	switch {
+	case c.Credentials == "" && c.Template == "":
+		return errors.New("name the template's id, or give --credentials")
+	case c.Credentials == "":
+		return nil
+	case c.Template != "" || len(wanted.Attributes) > 0:
+		return errors.New("--credentials and a template with its attributes exclude each other")
+	}
+	wanted.Attributes = nil
+	return readJSON(c.Credentials, &wanted.Credentials)
+}
+
+type issuanceCancel struct {
+	remoteFlags
+	ID string `arg:"" help:"The issuance's id."`
+}
+
+// Run cancels an issuance.
+func (c issuanceCancel) Run(ctx context.Context, env *environment) error {
+	return c.show(env, func(api *client.Client) (view, error) {
+		return view{ids: []string{c.ID}, note: "canceled " + c.ID}, api.CancelIssuance(ctx, c.ID)
 	})
 }
 

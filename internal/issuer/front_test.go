@@ -140,9 +140,14 @@ func claims() map[string]any {
 // offer makes an offer of the badge that lasts a week.
 func (f *front) offer() tidings.Issuance {
 	f.Helper()
-	i, err := f.Offer(f.Context(), f.org, f.template.ID, claims(), 7*24*time.Hour, tidings.Origin{})
+	i, err := f.Offer(f.Context(), f.org, wanting(f.template.ID, claims(), 7*24*time.Hour))
 	f.must(err)
 	return i
+}
+
+// wanting asks for an offer of one credential.
+func wanting(template string, claims map[string]any, life time.Duration) tidings.WantedIssuance {
+	return tidings.WantedIssuance{Life: life, Credentials: []tidings.WantedCredential{{TemplateID: template, Claims: claims}}}
 }
 
 func (f *front) client() *http.Client { return &http.Client{Transport: f.spy} }
@@ -181,7 +186,13 @@ func (s *session) with(t testing.TB) *session {
 
 func (f *front) session() *session {
 	f.Helper()
-	s := &session{Wallet: f.wallet(), f: f, issuance: f.offer()}
+	return f.redeemed(f.offer())
+}
+
+// redeemed lets a wallet redeem an offer.
+func (f *front) redeemed(i tidings.Issuance) *session {
+	f.Helper()
+	s := &session{Wallet: f.wallet(), f: f, issuance: i}
 	var err error
 	s.offer, err = s.ResolveOffer(f.Context(), f.OfferURI(s.issuance))
 	f.must(err)

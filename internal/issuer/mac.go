@@ -24,6 +24,7 @@ const (
 	forAccess       = "access token"
 	forNonce        = "nonce"
 	forNotification = "notification"
+	forTxCode       = "transaction code"
 )
 
 // macKey authenticates everything that wallets bring back. The texts are not

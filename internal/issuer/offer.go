@@ -1,12 +1,12 @@
 package issuer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"tidings"
 )
@@ -14,32 +14,51 @@ import (
 // grantPreAuthorized is the grant of the pre-authorized code flow (section 3.5).
 const grantPreAuthorized = "urn:ietf:params:oauth:grant-type:pre-authorized_code"
 
-// Offer makes an offer of one credential. Errors point into the body of the API
-// request that asks for it.
-func (s *Issuer) Offer(ctx context.Context, org tidings.Organisation, templateID string, claims map[string]any, life time.Duration, o tidings.Origin) (tidings.Issuance, error) {
-	const atTemplate = "/credentialTemplateId"
-	if templateID == "" {
-		return tidings.Issuance{}, tidings.Invalid(atTemplate, "credentialTemplateId is required: the id of the template to issue.")
+// Offer makes an offer. Errors point into the body of the API request that asks
+// for it. The transaction code stands in the answer only where this call made
+// the offer: one that an idempotency key found again shows no secret.
+func (s *Issuer) Offer(ctx context.Context, org tidings.Organisation, w tidings.WantedIssuance) (tidings.Issuance, error) {
+	n := tidings.NewIssuance{Life: w.Life, Origin: w.Origin}
+	for k, c := range w.Credentials {
+		if slices.ContainsFunc(w.Credentials[:k], func(o tidings.WantedCredential) bool { return o.TemplateID == c.TemplateID }) {
+			return tidings.Issuance{}, tidings.Invalid(c.At+"/credentialTemplateId", "An issuance holds one credential of each template.")
+		}
+		checked, err := s.wanted(ctx, org, c)
+		if err != nil {
+			return tidings.Issuance{}, err
+		}
+		n.Credentials = append(n.Credentials, checked)
 	}
-	t, err := s.store.Template(ctx, org.Key, templateID)
-	switch {
-	case tidings.KindOf(err) == tidings.KindNotFound && err != nil:
-		return tidings.Issuance{}, tidings.Invalid(atTemplate, "There is no credential template %q.", templateID)
-	case err != nil:
-		return tidings.Issuance{}, err
-	case t.ArchivedAt != nil:
-		return tidings.Issuance{}, tidings.Invalid(atTemplate, "The credential template %q is archived.", templateID)
-	}
-	if err := t.CheckClaims("/attributes", claims); err != nil {
-		return tidings.Issuance{}, err
-	}
-	if life < tidings.MinOfferLife || life > tidings.MaxOfferLife {
+	if w.Life < tidings.MinOfferLife || w.Life > tidings.MaxOfferLife {
 		return tidings.Issuance{}, tidings.Invalid("/expiresIn", "expiresIn must be %d to %d seconds.",
 			int(tidings.MinOfferLife.Seconds()), int(tidings.MaxOfferLife.Seconds()))
 	}
-	return s.store.CreateIssuance(ctx, org, tidings.NewIssuance{
-		Credentials: []tidings.NewCredential{{Template: t, Claims: claims}}, Life: life, Origin: o,
-	})
+	if w.TxCode.Asked() {
+		n.TxCode = s.newTxCode(org, w.TxCode)
+	}
+	i, err := s.store.CreateIssuance(ctx, org, n)
+	if err == nil && n.TxCode.Asked() && bytes.Equal(i.TxCode.Hash, n.TxCode.Hash) {
+		i.TxCode.Value = n.TxCode.Value
+	}
+	return i, err
+}
+
+// wanted checks one credential of an offer to be made.
+func (s *Issuer) wanted(ctx context.Context, org tidings.Organisation, c tidings.WantedCredential) (tidings.NewCredential, error) {
+	at := c.At + "/credentialTemplateId"
+	if c.TemplateID == "" {
+		return tidings.NewCredential{}, tidings.Invalid(at, "credentialTemplateId is required: the id of the template to issue.")
+	}
+	t, err := s.store.Template(ctx, org.Key, c.TemplateID)
+	switch {
+	case tidings.KindOf(err) == tidings.KindNotFound && err != nil:
+		return tidings.NewCredential{}, tidings.Invalid(at, "There is no credential template %q.", c.TemplateID)
+	case err != nil:
+		return tidings.NewCredential{}, err
+	case t.ArchivedAt != nil:
+		return tidings.NewCredential{}, tidings.Invalid(at, "The credential template %q is archived.", c.TemplateID)
+	}
+	return tidings.NewCredential{Template: t, Claims: c.Claims}, t.CheckClaims(c.At+"/attributes", c.Claims)
 }
 
 // OfferURI is the link that the organisation hands to the holder: a page with a
@@ -71,9 +90,15 @@ func (s *Issuer) readOfferURL(text string) (slug, id string, ok bool) {
 // credentialOffer is the credential offer object (section 4.1.1). It says
 // nothing of the person it is for.
 type credentialOffer struct {
-	Issuer           string         `json:"credential_issuer"`
-	ConfigurationIDs []string       `json:"credential_configuration_ids"`
-	Grants           map[string]any `json:"grants"`
+	Issuer           string                   `json:"credential_issuer"`
+	ConfigurationIDs []string                 `json:"credential_configuration_ids"`
+	Grants           map[string]preAuthorized `json:"grants"`
+}
+
+// preAuthorized is the grant of an offer (section 4.1.1).
+type preAuthorized struct {
+	Code   string  `json:"pre-authorized_code"`
+	TxCode *txCode `json:"tx_code,omitempty"`
 }
 
 // offer serves the credential offer by reference (section 4.1.3). An offer that
@@ -91,12 +116,11 @@ func (s *Issuer) offer(ctx context.Context, r *request) (answer, error) {
 		}
 		return answer{}, err
 	}
+	grant := preAuthorized{Code: s.mac.seal(forCode, []byte(i.ID), slug), TxCode: describeTxCode(i.TxCode)}
 	return answer{body: credentialOffer{
 		Issuer:           s.IssuerURL(slug),
 		ConfigurationIDs: configurationIDs(i),
-		Grants: map[string]any{grantPreAuthorized: map[string]string{
-			"pre-authorized_code": s.mac.seal(forCode, []byte(i.ID), slug),
-		}},
+		Grants:           map[string]preAuthorized{grantPreAuthorized: grant},
 	}}, nil
 }
 

@@ -351,7 +351,7 @@ func TestOfferRefused(t *testing.T) {
 		{"/expiresIn", f.template.ID, claims(), 999 * time.Millisecond},
 		{"/expiresIn", f.template.ID, claims(), 91 * 24 * time.Hour},
 	} {
-		_, err := f.Offer(t.Context(), f.org, c.template, c.claims, c.life, tidings.Origin{})
+		_, err := f.Offer(t.Context(), f.org, wanting(c.template, c.claims, c.life))
 		e, ok := err.(*tidings.Error)
 		if !ok || e.Kind != tidings.KindInvalid || e.Pointer != c.pointer || strings.Contains(e.Error(), canary) {
 			t.Errorf("got %v, want one at %s", err, c.pointer)

@@ -27,7 +27,7 @@ func (f *front) revocable(code string) tidings.Template {
 
 func (f *front) offerOf(t tidings.Template) tidings.Issuance {
 	f.Helper()
-	i, err := f.Offer(f.Context(), f.org, t.ID, map[string]any{"company": "Acme"}, time.Hour, tidings.Origin{})
+	i, err := f.Offer(f.Context(), f.org, wanting(t.ID, map[string]any{"company": "Acme"}, time.Hour))
 	f.must(err)
 	return i
 }

@@ -57,7 +57,7 @@ func TestValidFor(t *testing.T) {
 		made, err := f.store.CreateTemplate(t.Context(), f.org.Key, tidings.NewTemplate{Name: "N", Code: fmt.Sprint("V", int64(life)), ValidFor: life,
 			Attributes: map[string]tidings.Attribute{"company": {Type: tidings.AttributeString}}})
 		f.must(err)
-		i, err := f.Offer(t.Context(), f.org, made.ID, map[string]any{"company": "Acme"}, time.Hour, tidings.Origin{})
+		i, err := f.Offer(t.Context(), f.org, wanting(made.ID, map[string]any{"company": "Acme"}, time.Hour))
 		f.must(err)
 		got := f.claimed(i)["exp"]
 		if end, ok := want.(time.Time); ok {

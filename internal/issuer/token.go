@@ -64,25 +64,28 @@ func (s *Issuer) token(ctx context.Context, r *request) (answer, error) {
 	if !ok {
 		return answer{}, errGrant
 	}
-	id := string(code)
-
-	// 5. The transaction code (section 6.3): none was asked for.
-	if form.Get("tx_code") != "" {
-		return answer{}, refuse("invalid_request", "No transaction code is expected.")
+	i, err := s.store.Issuance(ctx, r.org.Key, string(code))
+	if err != nil {
+		return answer{}, refusedGrant(err)
 	}
 
-	// 6. What is asked for (section 6.1.1).
-	details, err := s.details(ctx, r, id, form.Get("authorization_details"))
+	// 5. The transaction code is there where the offer asks for one (section 6.3).
+	txHash, err := s.checkedTxCode(r.org, i.TxCode, form.Get("tx_code"))
 	if err != nil {
 		return answer{}, err
 	}
 
-	// 7. Redemption. Of any number of requests, one wins.
-	i, err := s.store.Transition(ctx, r.org.Key, id, tidings.Redeem{AccessLife: s.cfg.AccessLife})
-	if _, refused := errors.AsType[tidings.Refusal](err); refused || err != nil && tidings.KindOf(err) == tidings.KindNotFound {
-		return answer{}, errGrant
-	} else if err != nil {
+	// 6. What is asked for (section 6.1.1).
+	details, err := grantedDetails(i, form.Get("authorization_details"))
+	if err != nil {
 		return answer{}, err
+	}
+
+	// 7. Redemption, if the transaction code is right. Of any number of requests,
+	// one wins.
+	i, err = s.store.Transition(ctx, r.org.Key, i.ID, tidings.Redeem{AccessLife: s.cfg.AccessLife, TxCode: txHash})
+	if err != nil {
+		return answer{}, refusedGrant(err)
 	}
 	s.cfg.Log.InfoContext(ctx, "offer redeemed", "organisation", r.org.Slug, "issuance", i.ID)
 
@@ -96,6 +99,22 @@ func (s *Issuer) token(ctx context.Context, r *request) (answer, error) {
 
 // errGrant does not tell a wrong code from a spent or expired one.
 var errGrant = refuse("invalid_grant", "The pre-authorized code is wrong, expired or was used already.")
+
+// refusedGrant is for a code whose redemption failed with err.
+func refusedGrant(err error) error {
+	refusal, refused := errors.AsType[tidings.Refusal](err)
+	switch {
+	case refusal == tidings.RefusedTxCode:
+		return errTxCode
+	case refused, tidings.KindOf(err) == tidings.KindNotFound:
+		return errGrant
+	}
+	return err
+}
+
+// errTxCode is the specification's answer to a wrong transaction code (section
+// 6.3). The pre-authorized code is not burnt by it.
+var errTxCode = refuse("invalid_grant", "The transaction code is wrong.")
 
 // tokenForm reads the form. A parameter that we use must not come twice (RFC
 // 6749, section 3.2).
@@ -115,23 +134,16 @@ func tokenForm(r *request) (url.Values, error) {
 	return form, nil
 }
 
-// details answers authorization_details with the identifiers of the credentials
+// grantedDetails answers authorization_details with the identifiers of the credentials
 // that can be had (section 6.2), or nil where none were sent. Errors are those
 // of RFC 9396, section 5.
-func (s *Issuer) details(ctx context.Context, r *request, issuance, text string) ([]detail, error) {
+func grantedDetails(i tidings.Issuance, text string) ([]detail, error) {
 	if text == "" {
 		return nil, nil
 	}
 	var asked []detail
 	if json.Unmarshal([]byte(text), &asked) != nil || len(asked) == 0 || len(asked) > maxDetails {
 		return nil, refuse("invalid_authorization_details", "The parameter authorization_details must be an array of objects.")
-	}
-	i, err := s.store.Issuance(ctx, r.org.Key, issuance)
-	if err != nil {
-		if tidings.KindOf(err) == tidings.KindNotFound {
-			return nil, errGrant
-		}
-		return nil, err
 	}
 	var out []detail
 	for _, d := range asked {

@@ -1,17 +1,74 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"strconv"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"tidings"
 )
 
-// NewIssuance asks to offer a credential.
+// NewIssuance asks to offer one credential, or several in credentials.
 type NewIssuance struct {
+	CredentialTemplateID string          `json:"credentialTemplateId,omitempty"`
+	Attributes           map[string]any  `json:"attributes,omitempty"`
+	Credentials          []NewCredential `json:"credentials,omitempty"`
+	ExpiresIn            *int64          `json:"expiresIn,omitzero"` // seconds, 1 to 7,776,000
+	TxCode               *TxCodeRequest  `json:"txCode,omitzero"`
+}
+
+// NewCredential is one of several credentials of an issuance.
+type NewCredential struct {
 	CredentialTemplateID string         `json:"credentialTemplateId"`
-	Attributes           map[string]any `json:"attributes"`
-	ExpiresIn            *int64         `json:"expiresIn,omitzero"` // seconds, 1 to 7,776,000
+	Attributes           map[string]any `json:"attributes,omitempty"`
+}
+
+// TxCodeShape says what a transaction code is made of.
+type TxCodeShape struct {
+	Length    *int              `json:"length,omitzero"`
+	InputMode tidings.InputMode `json:"inputMode,omitempty"`
+}
+
+// TxCodeRequest asks for a transaction code: true, or its shape. false is the
+// same as none.
+type TxCodeRequest struct {
+	TxCodeShape
+	asked bool
+}
+
+// UnmarshalJSONFrom reads either.
+func (r *TxCodeRequest) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	switch dec.PeekKind() {
+	case jsontext.KindTrue, jsontext.KindFalse:
+		return json.UnmarshalDecode(dec, &r.asked)
+	}
+	r.asked = true
+	return json.UnmarshalDecode(dec, &r.TxCodeShape)
+}
+
+// noun gives the code that is asked for, with what was left out filled in.
+func (r *TxCodeRequest) noun() (tidings.TxCode, error) {
+	if r == nil || !r.asked {
+		return tidings.TxCode{}, nil
+	}
+	c := tidings.TxCode{Length: tidings.DefaultTxCodeLength, InputMode: cmp.Or(r.InputMode, tidings.InputNumeric)}
+	if r.Length != nil {
+		c.Length = *r.Length
+	}
+	return c, c.Check("/txCode")
+}
+
+// TxCode is the transaction code that a wallet has to send. Its value is shown
+// once.
+type TxCode struct {
+	Value     string            `json:"value,omitempty"`
+	Length    int               `json:"length"`
+	InputMode tidings.InputMode `json:"inputMode"`
 }
 
 // Issuance is an offer and what became of it. It never holds what is
@@ -21,6 +78,7 @@ type Issuance struct {
 	Status      string             `json:"status"`
 	Error       *IssuanceError     `json:"error"` // why it failed
 	Credentials []Credential       `json:"credentials"`
+	TxCode      *TxCode            `json:"txCode,omitzero"` // where the offer asks for one
 	AcceptedBy  tidings.AcceptedBy `json:"acceptedBy,omitempty"`
 	RetrievedAt *Time              `json:"retrievedAt,omitzero"` // when a wallet first fetched the offer
 	CreatedAt   Time               `json:"createdAt"`
@@ -59,6 +117,9 @@ func (s *Server) showIssuance(i tidings.Issuance) Issuance {
 	if i.Error != nil {
 		out.Error = &IssuanceError{i.Error.Code, i.Error.Message}
 	}
+	if i.TxCode.Asked() {
+		out.TxCode = &TxCode{i.TxCode.Value, i.TxCode.Length, i.TxCode.InputMode}
+	}
 	for k, c := range i.Credentials {
 		out.Credentials[k] = Credential{ID: c.ID, Status: c.Status, CredentialTemplateID: c.TemplateID,
 			Exchange: "openid4vc", Format: tidings.FormatSDJWTVC, Revocable: c.Revocable}
@@ -67,22 +128,66 @@ func (s *Server) showIssuance(i tidings.Issuance) Issuance {
 }
 
 func (s *Server) createIssuance(ctx context.Context, c *call, in NewIssuance) (Issuance, error) {
-	if in.CredentialTemplateID == "" {
-		return Issuance{}, tidings.Invalid("/credentialTemplateId", "credentialTemplateId is required: the id of the template to issue.")
+	wanted, err := in.noun(s.cfg.OfferLife)
+	if err != nil {
+		return Issuance{}, err
 	}
-	life := s.cfg.OfferLife
-	if in.ExpiresIn != nil {
-		const most = int64(tidings.MaxOfferLife / time.Second)
-		if *in.ExpiresIn < 1 || *in.ExpiresIn > most {
-			return Issuance{}, tidings.Invalid("/expiresIn", "expiresIn is 1 to %d seconds.", most)
-		}
-		life = time.Duration(*in.ExpiresIn) * time.Second
-	}
-	i, err := s.cfg.Issuer.Offer(ctx, c.Organisation, in.CredentialTemplateID, in.Attributes, life, c.origin())
+	wanted.Origin = c.origin()
+	i, err := s.cfg.Issuer.Offer(ctx, c.Organisation, wanted)
 	if err != nil {
 		return Issuance{}, err
 	}
 	return s.showIssuance(i), nil
+}
+
+// noun gives what is asked for; life is for how long it is offered where the
+// request does not say.
+func (in NewIssuance) noun(life time.Duration) (out tidings.WantedIssuance, err error) {
+	if out.Credentials, err = in.wanted(); err != nil {
+		return out, err
+	}
+	if out.Life = life; in.ExpiresIn != nil {
+		const most = int64(tidings.MaxOfferLife / time.Second)
+		if *in.ExpiresIn < 1 || *in.ExpiresIn > most {
+			return out, tidings.Invalid("/expiresIn", "expiresIn is 1 to %d seconds.", most)
+		}
+		out.Life = time.Duration(*in.ExpiresIn) * time.Second
+	}
+	out.TxCode, err = in.TxCode.noun()
+	return out, err
+}
+
+// wanted gives the credentials, which stand in one of two places.
+func (in NewIssuance) wanted() ([]tidings.WantedCredential, error) {
+	const need = "credentialTemplateId is required: the id of the template to issue."
+	switch {
+	case in.Credentials == nil && in.CredentialTemplateID == "":
+		return nil, tidings.Invalid("/credentialTemplateId", need)
+	case in.Credentials == nil:
+		return []tidings.WantedCredential{{TemplateID: in.CredentialTemplateID, Claims: in.Attributes}}, nil
+	case in.CredentialTemplateID != "" || in.Attributes != nil:
+		return nil, tidings.Invalid("/credentials", "credentials holds several; credentialTemplateId and attributes stand for one. Only one of the two ways may be there.")
+	case len(in.Credentials) == 0 || len(in.Credentials) > tidings.MaxCredentials:
+		return nil, tidings.Invalid("/credentials", "credentials holds 1 to %d credentials.", tidings.MaxCredentials)
+	}
+	var out []tidings.WantedCredential
+	for k, c := range in.Credentials {
+		at := "/credentials/" + strconv.Itoa(k)
+		if c.CredentialTemplateID == "" {
+			return nil, tidings.Invalid(at+"/credentialTemplateId", need)
+		}
+		out = append(out, tidings.WantedCredential{At: at, TemplateID: c.CredentialTemplateID, Claims: c.Attributes})
+	}
+	return out, nil
+}
+
+// cancelIssuance takes an offer back. It fails, which its webhook tells.
+func (s *Server) cancelIssuance(ctx context.Context, c *call, _ none) (none, error) {
+	_, err := s.cfg.Issuances.Transition(ctx, c.Organisation.Key, c.id, tidings.Cancel{})
+	if refusal, ok := errors.AsType[tidings.Refusal](err); ok {
+		return none{}, tidings.Conflict("It cannot be canceled any more: %s.", refusal)
+	}
+	return none{}, err
 }
 
 func (s *Server) listIssuances(ctx context.Context, c *call) (page[Issuance], error) {

@@ -160,6 +160,7 @@ func TestEveryDocumentedAnswerComes(t *testing.T) {
 	y.repeats(made)
 	y.conflicts(made)
 	good(true)
+	y.request(http.MethodDelete, "/credentials/"+w.issuance(made.ids["templates"]), "") // that of the population has ended
 	if _, err := w.store.CancelDeleted(t.Context(), 100); err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[tidings.DeliveryReason]():   deliveryReasonNames,
 	reflect.TypeFor[tidings.AcceptedBy]():       names([]tidings.AcceptedBy{tidings.AcceptedByWallet, tidings.AcceptedByGrace}),
 	reflect.TypeFor[tidings.CredentialStatus](): names(tidings.CredentialStatuses),
+	reflect.TypeFor[tidings.InputMode]():        names([]tidings.InputMode{tidings.InputNumeric, tidings.InputText}),
 	reflect.TypeFor[tidings.AttributeType]():    attributeTypeNames,
 }
 
@@ -105,8 +106,10 @@ var (
 	wordsName     = words{text: "What people call such a credential.", required: true, schema: object{"maxLength": 200, "pattern": `\S`}}
 	wordsDisplay  = words{text: "How wallets show its credentials, by language. Empty: by name and description.", schema: object{"maxItems": tidings.MaxDisplays}}
 	wordsValidFor = words{text: "For how many seconds its credentials are valid (their exp), from each one's issuance on. From a day on it is rounded up to the end of the day, below that to the minute, so that no two holders can be told apart by it."}
-	wordsTime     = object{"format": "date-time", "examples": []string{"2025-01-01T00:00:00.000Z"}}
-	wordsFilter   = words{text: "The event types that the endpoint receives. None means every openid4vc.issuance.* type.",
+	wordsClaims   = words{text: "The claims: those of the template, with all that it requires. A number lies between -(2^53-1) and 2^53-1, a date is YYYY-MM-DD. They are never shown again.", schema: object{
+		"additionalProperties": object{"type": []string{"string", "number", "boolean"}, "maxLength": tidings.MaxAttributeBytes}}}
+	wordsTime   = object{"format": "date-time", "examples": []string{"2025-01-01T00:00:00.000Z"}}
+	wordsFilter = words{text: "The event types that the endpoint receives. None means every openid4vc.issuance.* type.",
 		schema: object{"items": object{"type": "string", "enum": filterTypeNames}}}
 )
 
@@ -312,11 +315,26 @@ var dictionary = map[string]words{
 	"Attribute.required":        {text: "Whether every credential must have it."},
 	"Attribute.alwaysDisclosed": {text: "Whether the holder cannot withhold it."},
 
-	"NewIssuance":                      {text: "Asks to offer a credential."},
-	"NewIssuance.credentialTemplateId": {text: "The template to issue.", required: true, schema: object{"minLength": 1}},
-	"NewIssuance.attributes": {text: "The claims: those of the template, with all that it requires. A number lies between -(2^53-1) and 2^53-1, a date is YYYY-MM-DD. They are never shown again.", schema: object{
-		"additionalProperties": object{"type": []string{"string", "number", "boolean"}, "maxLength": tidings.MaxAttributeBytes}}},
+	"NewIssuance": {text: "Asks to offer one credential, or several at once in credentials.", schema: object{"anyOf": []object{
+		{"required": []string{"credentialTemplateId"}, "not": object{"required": []string{"credentials"}}},
+		{"required": []string{"credentials"}, "not": object{"anyOf": []object{{"required": []string{"credentialTemplateId"}}, {"required": []string{"attributes"}}}}}}}},
+	"NewIssuance.credentialTemplateId": {text: "The template to issue.", schema: object{"minLength": 1}},
+	"NewIssuance.attributes":           wordsClaims,
+	"NewIssuance.credentials": {text: "Several credentials that the holder accepts together, each of another template.",
+		schema: object{"minItems": 1, "maxItems": tidings.MaxCredentials}},
 	"NewIssuance.expiresIn": {text: "For how many seconds the offer can be accepted.", schema: object{"minimum": 1, "maximum": maxOfferSeconds}},
+	"NewIssuance.txCode":    {text: "Whether the holder has to enter a code that you hand over by another way than the offer: true for six digits, or its shape. The answer shows it once."},
+
+	"NewCredential":                      {text: "One of several credentials."},
+	"NewCredential.credentialTemplateId": {text: "The template to issue.", required: true, schema: object{"minLength": 1}},
+	"NewCredential.attributes":           wordsClaims,
+	"TxCodeShape":                        {text: "What a transaction code is made of."},
+	"TxCodeShape.length":                 {text: "How many characters; 6 where it is left out.", schema: object{"minimum": tidings.MinTxCodeLength, "maximum": tidings.MaxTxCodeLength}},
+	"TxCodeShape.inputMode":              {text: "Digits (numeric, where it is left out), or digits and capital letters (text)."},
+	"TxCode":                             {text: "The transaction code that the wallet asks its user for. After five wrong ones the issuance fails."},
+	"TxCode.value":                       {text: "The code. It stands in the answer that makes the offer and nowhere else: only a keyed hash of it is kept."},
+	"TxCode.length":                      {text: "How many characters it has."},
+	"TxCode.inputMode":                   {text: "What they are: digits, or digits and capital letters."},
 
 	"Simulation":         {text: "Says how an issuance ends."},
 	"Simulation.outcome": {text: "The status that it gets.", required: true, schema: object{"enum": names(tidings.SimulatedOutcomes)}},
@@ -329,6 +347,7 @@ var dictionary = map[string]words{
 	"Issuance.status":       {text: "How far it has come.", schema: object{"enum": issuanceStatusNames}},
 	"Issuance.error":        {text: "Why it failed."},
 	"Issuance.credentials":  {text: "What is offered."},
+	"Issuance.txCode":       {text: "There where the offer asks for a transaction code."},
 	"Issuance.acceptedBy":   {text: "What completed it: the wallet's notification, or the end of the time in which it could refuse."},
 	"Issuance.retrievedAt":  {text: "When a wallet first fetched the offer."},
 	"Issuance.createdAt":    wordsCreatedAt,

@@ -155,6 +155,8 @@ var operations = map[string]operation{
 
 	"POST /credentials/issuance": {id: "createIssuance", tag: tagIssuances, text: "Hand its offerUri to the holder. What becomes of it is told by webhooks.",
 		request: NewIssuance{CredentialTemplateID: exampleTemplate.ID, Attributes: map[string]any{"holder_name": "Zainab", "card_number": 7}, ExpiresIn: &exampleLife}, response: exampleIssued},
+	"DELETE /credentials/{id}": {id: "cancelIssuance", tag: tagIssuances, text: "Its status becomes failed, with the error canceled.",
+		conflict: "It has ended, or all its credentials were delivered: those can only be revoked."},
 	"GET /credentials": {id: "listIssuances", tag: tagIssuances, text: "The newest first.", response: exampleIssued},
 	"POST /credentials/{id}/simulate": {id: "simulateIssuance", tag: tagIssuances, text: "Every step that a wallet would take is taken in one transaction, and the same webhooks are sent in the same order. Nobody gets a credential. One that has this status already stays as it is.",
 		request: Simulation{tidings.StateCompleted}, response: exampleSimulated, conflict: "It has ended otherwise, or a wallet has come and it cannot expire any more."},

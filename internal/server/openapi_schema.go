@@ -31,6 +31,7 @@ type schemas struct {
 
 var (
 	timeType   = reflect.TypeFor[Time]()
+	txCodeType = reflect.TypeFor[TxCodeRequest]()
 	listerType = reflect.TypeFor[lister]()
 	nounsPath  = reflect.TypeFor[tidings.Attribute]().PkgPath()
 )
@@ -45,6 +46,9 @@ func (s *schemas) of(t reflect.Type, way side) object {
 	}
 	if values, ok := enums[t]; ok {
 		return object{"type": "string", "enum": values}
+	}
+	if t == txCodeType {
+		return object{"anyOf": []object{{"type": "boolean"}, s.of(reflect.TypeFor[TxCodeShape](), way)}}
 	}
 	switch t.Kind() {
 	case reflect.Struct:

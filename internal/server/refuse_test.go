@@ -79,6 +79,8 @@ func TestScopes(t *testing.T) {
 		switch {
 		case route.Method == http.MethodGet && !strings.HasSuffix(route.Pattern, "/secret"):
 			want = tidings.ScopeRead
+		case route.Pattern == "/credentials/{id}" && route.Method == http.MethodDelete:
+			want = tidings.ScopePublish
 		case route.Method == http.MethodPost && (route.Pattern == "/events" || route.Pattern == "/credentials/issuance" || strings.HasSuffix(route.Pattern, "/simulate")):
 			want = tidings.ScopePublish
 		}
@@ -310,7 +312,7 @@ func TestMethodNotAllowed(t *testing.T) {
 	w := newWorld(t)
 	for path, allow := range map[string]string{
 		"/endpoints": "GET, HEAD, POST", "/endpoints/abc": "DELETE, GET, HEAD, PATCH", "/endpoints/abc/secret": "GET, HEAD", "/events": "GET, HEAD, POST",
-		"/deliveries": "GET, HEAD", "/templates/credentials/abc": "GET, HEAD, PATCH", "/credentials": "GET, HEAD", "/credentials/abc": "GET, HEAD", "/credentials/issuance": "POST",
+		"/deliveries": "GET, HEAD", "/templates/credentials/abc": "GET, HEAD, PATCH", "/credentials": "GET, HEAD", "/credentials/abc": "DELETE, GET, HEAD", "/credentials/issuance": "POST",
 	} {
 		for _, method := range []string{http.MethodPut, http.MethodOptions, "BREW"} {
 			if a := w.request(method, path, "").refused(405, "METHOD_NOT_ALLOWED", ""); a.header.Get("Allow") != allow {

@@ -87,7 +87,7 @@ func (s *Server) routes() []Route {
 			Summary: "Issue from an archived template again"}, s.unarchiveTemplate),
 
 		one(Route{Method: post, Pattern: "/credentials/issuance", Scope: publish, Status: http.StatusCreated, Idempotency: true,
-			Summary: "Offer a credential to a holder"}, s.createIssuance),
+			Summary: "Offer credentials to a holder"}, s.createIssuance),
 		many(Route{Method: get, Pattern: "/credentials", Scope: read, Status: http.StatusOK, Sort: newestFirst,
 			Filters: []Filter{{"id", nil}, {"status", issuanceStatusNames}, {"credentialTemplateId", nil}},
 			Summary: "List the issuances"}, s.listIssuances),
@@ -102,6 +102,8 @@ func (s *Server) routes() []Route {
 			Summary: "Resume suspended credentials: they are valid again"}, s.changeCredentials(tidings.Resume)),
 		one(Route{Method: post, Pattern: "/credentials/{id}/revoke", Scope: admin, Status: http.StatusNoContent,
 			Summary: "Revoke a credential, or all that an issuance delivered"}, s.revokeByID),
+		one(Route{Method: del, Pattern: "/credentials/{id}", Scope: publish, Status: http.StatusNoContent,
+			Summary: "Cancel an issuance: its offer cannot be accepted any more"}, s.cancelIssuance),
 	}
 	if s.cfg.Sandbox {
 		table = append(table, one(Route{Method: post, Pattern: "/credentials/{id}/simulate", Scope: publish, Status: http.StatusOK,

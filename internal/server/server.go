@@ -102,8 +102,8 @@ type IssuanceStore interface {
 
 // Issuer makes offers.
 type Issuer interface {
-	// Offer makes an issuance of one credential that can be accepted for life.
-	Offer(ctx context.Context, org tidings.Organisation, templateID string, claims map[string]any, life time.Duration, o tidings.Origin) (tidings.Issuance, error)
+	// Offer makes an issuance. Errors point to where a credential stands.
+	Offer(ctx context.Context, org tidings.Organisation, w tidings.WantedIssuance) (tidings.Issuance, error)
 	// OfferURI is the link that hands the offer to a wallet.
 	OfferURI(i tidings.Issuance) string
 	// VCT is the full type of a credential of this code.

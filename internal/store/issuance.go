@@ -36,8 +36,9 @@ func (s *Store) CreateIssuance(ctx context.Context, org tidings.Organisation, n 
 func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIssuance, claims []string) (int64, error) {
 	key, ends := t.key(), t.now+n.Life.Milliseconds()
 	status := tidings.Issuance{State: tidings.StateOffered}.Status()
-	_, err := t.exec(`INSERT INTO issuance (id, organisation_id, state, status, deadline, expires_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5, $6, $6)`,
-		key, org.Key, string(tidings.StateOffered), status, ends, t.now)
+	_, err := t.exec(`INSERT INTO issuance (id, organisation_id, state, status, deadline, expires_at, created_at, updated_at, tx_length, tx_mode, tx_hash)
+		VALUES ($1, $2, $3, $4, $5, $5, $6, $6, $7, $8, $9)`,
+		key, org.Key, string(tidings.StateOffered), status, ends, t.now, n.TxCode.Length, string(n.TxCode.InputMode), n.TxCode.Hash)
 	if err != nil {
 		return 0, err
 	}
@@ -139,7 +140,7 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 		}
 	}
 	status := next.Status()
-	if next.State == before.State && status == before.Status() && next.UpdatedAt.Equal(before.UpdatedAt) && next.RetrievedAt == before.RetrievedAt {
+	if next.State == before.State && status == before.Status() && next.UpdatedAt.Equal(before.UpdatedAt) && next.RetrievedAt == before.RetrievedAt && next.TxCode.Wrong == before.TxCode.Wrong {
 		return nil
 	}
 	var failure tidings.IssuanceError
@@ -155,9 +156,9 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 		ended = next.UpdatedAt
 	}
 	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8,
-		claims_since = COALESCE($9, claims_since), expires_at = $10 WHERE id = $11 AND state = $12`,
+		claims_since = COALESCE($9, claims_since), expires_at = $10, tx_wrong = $11 WHERE id = $12 AND state = $13`,
 		string(next.State), null(next.Deadline), null(retrieved), string(next.AcceptedBy), failure.Code, failure.Message, next.UpdatedAt.UnixMilli(), status,
-		null(ended), next.ExpiresAt.UnixMilli(), next.Key, string(before.State))
+		null(ended), next.ExpiresAt.UnixMilli(), next.TxCode.Wrong, next.Key, string(before.State))
 	if err == nil && changed != 1 {
 		err = fmt.Errorf("issuance %d left the state %s while a step was applied", next.Key, before.State)
 	}
@@ -208,6 +209,7 @@ func (s *Store) dueIssuances(ctx context.Context, limit int) (due []dueIssuance,
 const (
 	issuanceTable   = "issuance i JOIN organisation o ON o.id = i.organisation_id"
 	issuanceColumns = `i.id, i.state, i.deadline, i.expires_at, i.retrieved_at, i.accepted_by, i.error_code, i.error_message, i.created_at, i.updated_at,
+		i.tx_length, i.tx_mode, i.tx_hash, i.tx_wrong,
 		o.id, o.slug, o.created_at`
 )
 
@@ -216,6 +218,7 @@ func (s *Store) scanIssuance(r scanner) (i tidings.Issuance, err error) {
 	var expires, created, updated, orgCreated int64
 	var failure tidings.IssuanceError
 	err = r.Scan(&i.Key, &i.State, &deadline, &expires, &retrieved, &i.AcceptedBy, &failure.Code, &failure.Message, &created, &updated,
+		&i.TxCode.Length, &i.TxCode.InputMode, &i.TxCode.Hash, &i.TxCode.Wrong,
 		&i.Organisation.Key, &i.Organisation.Slug, &orgCreated)
 	i.ID, i.Deadline, i.ExpiresAt, i.RetrievedAt = s.ids.public(i.Key), deadline.time(), fromMillis(expires), retrieved.pointer()
 	i.CreatedAt, i.UpdatedAt, i.Organisation.CreatedAt = fromMillis(created), fromMillis(updated), fromMillis(orgCreated)

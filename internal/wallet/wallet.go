@@ -71,6 +71,13 @@ type Offer struct {
 	ConfigurationIDs  []string
 	PreAuthorizedCode string
 	TxCodeRequired    bool
+	TxCode            TxCodeHint // what to ask the user for
+}
+
+// TxCodeHint describes a transaction code (section 4.1.1).
+type TxCodeHint struct {
+	InputMode string `json:"input_mode"`
+	Length    int    `json:"length"`
 }
 
 // Issuer is what the wallet knows of an issuer from its metadata (section 12.2)
@@ -147,8 +154,8 @@ func (w *Wallet) ResolveOffer(ctx context.Context, offerURI string) (*Offer, err
 		Issuer string   `json:"credential_issuer"`
 		IDs    []string `json:"credential_configuration_ids"`
 		Grants map[string]struct {
-			Code   string           `json:"pre-authorized_code"`
-			TxCode *json.RawMessage `json:"tx_code"`
+			Code   string      `json:"pre-authorized_code"`
+			TxCode *TxCodeHint `json:"tx_code"`
 		} `json:"grants"`
 	}
 	if err := w.get(ctx, "offer", offerURI, &raw); err != nil {
@@ -158,7 +165,11 @@ func (w *Wallet) ResolveOffer(ctx context.Context, offerURI string) (*Offer, err
 	if !ok || grant.Code == "" || raw.Issuer == "" || len(raw.IDs) == 0 {
 		return nil, errors.New("wallet: the offer has no pre-authorized code, no issuer or no credential")
 	}
-	return &Offer{Issuer: raw.Issuer, ConfigurationIDs: raw.IDs, PreAuthorizedCode: grant.Code, TxCodeRequired: grant.TxCode != nil}, nil
+	offer := &Offer{Issuer: raw.Issuer, ConfigurationIDs: raw.IDs, PreAuthorizedCode: grant.Code, TxCodeRequired: grant.TxCode != nil}
+	if grant.TxCode != nil {
+		offer.TxCode = *grant.TxCode
+	}
+	return offer, nil
 }
 
 // Discover reads the issuer's metadata and that of its authorization server,
@@ -203,6 +214,13 @@ func (w *Wallet) wellKnown(ctx context.Context, issuer, name string, into any) e
 func (w *Wallet) Redeem(ctx context.Context, issuer *Issuer, offer *Offer) (*Token, error) {
 	return w.TokenRequest(ctx, issuer, url.Values{
 		"grant_type": {grantPreAuthorized}, "pre-authorized_code": {offer.PreAuthorizedCode},
+	})
+}
+
+// RedeemWith is Redeem with the transaction code that the user has entered.
+func (w *Wallet) RedeemWith(ctx context.Context, issuer *Issuer, offer *Offer, txCode string) (*Token, error) {
+	return w.TokenRequest(ctx, issuer, url.Values{
+		"grant_type": {grantPreAuthorized}, "pre-authorized_code": {offer.PreAuthorizedCode}, "tx_code": {txCode},
 	})
 }
 

@@ -1,0 +1,87 @@
+package server_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Several credentials in one issuance: each of another template, and an error
+// points to the one that is wrong.
+func TestIssueSeveralCredentials(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.template("First"), w.template("Second")
+	one := func(template string) string {
+		return `{"credentialTemplateId":"` + template + `","attributes":{"given_name":"A"}}`
+	}
+	made := w.post("/credentials/issuance", `{"credentials":[`+one(a)+`,`+one(b)+`]}`).want(201).data()
+	credentials := made["credentials"].([]any)
+	if len(credentials) != 2 || credentials[0].(map[string]any)["credentialTemplateId"] != a || credentials[1].(map[string]any)["credentialTemplateId"] != b {
+		t.Errorf("credentials %v", credentials)
+	}
+	for body, at := range map[string]string{
+		`{"credentials":[]}`: "/credentials",
+		`{"credentials":[` + one(a) + `],"credentialTemplateId":"` + a + `"}`:                  "/credentials",
+		`{"credentials":[` + one(a) + `],"attributes":{}}`:                                     "/credentials",
+		`{"credentials":[` + one(a) + `,` + one(a) + `]}`:                                      "/credentials/1/credentialTemplateId",
+		`{"credentials":[` + one(a) + `,{"attributes":{}}]}`:                                   "/credentials/1/credentialTemplateId",
+		`{"credentials":[` + one("nothing") + `]}`:                                             "/credentials/0/credentialTemplateId",
+		`{"credentials":[` + one(a) + `,{"credentialTemplateId":"` + b + `"}]}`:                "/credentials/1/attributes/given_name",
+		`{"credentials":[{"credentialTemplateId":"` + b + `","attributes":{"given_name":7}}]}`: "/credentials/0/attributes/given_name",
+		`{"credentials":[` + strings.Repeat(one(a)+",", 20) + one(b) + `]}`:                    "/credentials",
+	} {
+		w.post("/credentials/issuance", body).refused(400, "VALIDATION_ERROR", at)
+	}
+}
+
+// The transaction code is shown by the answer that makes the offer, and by no
+// other, also not by the same request again; nor does the log hold it.
+func TestTxCodeIsShownOnce(t *testing.T) {
+	w := newWorld(t)
+	template := w.template("Member")
+	ask := func(txCode string, headers ...string) answer {
+		return w.post("/credentials/issuance", `{"credentialTemplateId":"`+template+`","attributes":{"given_name":"A"},"txCode":`+txCode+`}`, headers...)
+	}
+	for shape, pattern := range map[string]string{`true`: `^\d{6}$`, `{"length":4}`: `^\d{4}$`, `{"length":16,"inputMode":"text"}`: `^[0-9A-Z]{16}$`} {
+		key := []string{"Idempotency-Key", "k" + pattern}
+		made := ask(shape, key...).want(201).data()
+		code, _ := made["txCode"].(map[string]any)
+		value, _ := code["value"].(string)
+		if !regexp.MustCompile(pattern).MatchString(value) {
+			t.Errorf("%s gives %v", shape, code)
+		}
+		for _, again := range []answer{ask(shape, key...).want(201), w.get("/credentials/" + made["id"].(string)).want(200)} {
+			shown := again.data()["txCode"].(map[string]any)
+			if again.data()["id"] != made["id"] || members(shown) != "inputMode length" {
+				t.Errorf("%s shows %v", again.what, shown)
+			}
+		}
+		if strings.Contains(w.log.take(), value) {
+			t.Error("the log holds the code")
+		}
+	}
+	if none := ask("false").want(201).data(); none["txCode"] != nil {
+		t.Errorf("false gives %v", none["txCode"])
+	}
+	for shape, at := range map[string]string{`{"length":3}`: "/txCode/length", `{"length":17}`: "/txCode/length", `{"inputMode":"emoji"}`: "/txCode/inputMode", `"1234"`: "/txCode", `{"value":"1"}`: "/txCode/value"} {
+		ask(shape).refused(400, "VALIDATION_ERROR", at)
+	}
+}
+
+// A canceled offer fails, once, and says why.
+func TestCancel(t *testing.T) {
+	w := newWorld(t)
+	id := w.issuance(w.template("Member"))
+	if a := w.request(http.MethodDelete, "/credentials/"+id, "").want(204); a.text != "" {
+		t.Errorf("204 with %q", a.text)
+	}
+	read := w.get("/credentials/" + id).want(200).data()
+	if read["status"] != "failed" || read["error"].(map[string]any)["code"] != "canceled" {
+		t.Errorf("read %v", read)
+	}
+	w.request(http.MethodDelete, "/credentials/"+id, "").refused(409, "CONFLICT", "")
+	if got := w.story(id); got != "offered failed" {
+		t.Errorf("it tells %q", got)
+	}
+}
