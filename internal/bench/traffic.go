@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// maxInFlight is that of the measured endpoints.
+	// maxInFlight is that of endpoints where there are few: what each may take at
+	// once shall not bound what is measured. Where there are many it is the default.
 	maxInFlight = 64
+	few         = 100
 	// maxOutstanding is how many deliveries may have been published and not
 	// have arrived before the publisher waits: more would be a backlog, which
 	// has a scenario of its own.
@@ -59,7 +61,11 @@ func takes(tenant, endpoint int) string { return fmt.Sprintf("%s%d-%d", pathTake
 // register registers an endpoint at a path of the sink, which will verify what
 // it takes there.
 func (in *installation) register(ctx context.Context, t *tenant, path string) error {
-	e, err := t.CreateEndpoint(ctx, client.NewEndpoint{URL: in.b.sink.url + path, MaxInFlight: maxInFlight})
+	endpoint := client.NewEndpoint{URL: in.b.sink.url + path}
+	if len(in.tenants)*in.endpoints <= few {
+		endpoint.MaxInFlight = maxInFlight
+	}
+	e, err := t.CreateEndpoint(ctx, endpoint)
 	if err != nil || !strings.HasPrefix(path, pathTake) {
 		return err
 	}

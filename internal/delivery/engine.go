@@ -89,6 +89,7 @@ const (
 	idleWorkers   = 64                     // workers kept for the next attempt
 	slowLimit     = 4                      // slow attempts there may be, in multiples of MaxInFlight
 	recordRetry   = 250 * time.Millisecond // between two tries to record
+	manyLanesTurn = 4                      // attempts of a lane at its turn, where there are many lanes
 )
 
 // Engine delivers. Make one with [New], then [Engine.Run] it.
@@ -245,6 +246,7 @@ func (e *Engine) lane(key int64) *lane {
 	l := e.lanes[key]
 	if l == nil {
 		l = newLane(key)
+		l.lanes = e.lanes
 		l.checked = e.cfg.Now()
 		e.lanes[key] = l
 	}
@@ -338,18 +340,29 @@ func (e *Engine) mayStart() bool {
 	return !e.draining && !e.troubled && e.unrecorded < maxUnrecorded
 }
 
-// dispatch starts attempts, one lane after the other, one attempt at a turn.
+// dispatch starts attempts, one lane after the other. A lane has one at its turn,
+// or some where there are many lanes: rows of one lane stand together in the
+// store, so that fewer of its pages are touched.
 func (e *Engine) dispatch(work context.Context, now time.Time) {
+	turn := 1
+	if len(e.ready) > e.cfg.MaxInFlight/manyLanesTurn {
+		turn = manyLanesTurn
+	}
 	for len(e.ready) > 0 && e.mayStart() && e.flight.room(now) {
 		l := e.ready[0]
 		e.ready = e.ready[1:]
 		l.queued = false
-		i := l.startable(now)
-		if i < 0 {
-			continue
+		started := 0
+		for ; started < turn && e.mayStart() && e.flight.room(now); started++ {
+			i := l.startable(now)
+			if i < 0 {
+				break
+			}
+			e.start(work, l, i, now)
 		}
-		e.start(work, l, i, now)
-		e.touch(l, now)
+		if started > 0 {
+			e.touch(l, now)
+		}
 	}
 	if len(e.ready) == 0 {
 		e.ready = nil

@@ -12,6 +12,8 @@ import (
 
 const (
 	ringFactor   = 8               // deliveries held in memory for each attempt that may run
+	ringMost     = 128             // but so many in all
+	ringsMost    = 24_000          // and so many of all lanes, as there may be thousands; at least two for each attempt
 	firstWindow  = 2               // attempts at the same time before the first success
 	probeFrom    = 5               // failures in a row from which on an endpoint is failing: one delivery at a time probes
 	maxUrgent    = 64              // deliveries of a lane that somebody wants tried now
@@ -27,6 +29,7 @@ const (
 // it, and every so often the lane is read from its start again.
 type lane struct {
 	key     int64
+	lanes   map[int64]*lane         // all of them: there is not room for any number
 	target  *target                 // nil until it was read
 	stale   bool                    // the endpoint changed: read the target again before the next attempt
 	changes int                     // how often it did: one more may come while it is being read
@@ -190,8 +193,11 @@ func (l *lane) has(key int64) bool {
 func (l *lane) probing() bool { return l.health.Failures >= probeFrom }
 
 // room is how many deliveries the ring may hold: a fast lane is read in larger
-// pieces, a slow one keeps little.
-func (l *lane) room() int { return ringFactor * l.window }
+// pieces, a slow one keeps little, and each of many keeps its share.
+func (l *lane) room() int { return max(min(ringFactor*l.window, ringMost, l.share()), 2*l.window) }
+
+// share is how many deliveries a ring may hold where all lanes hold as many.
+func (l *lane) share() int { return ringsMost / max(len(l.lanes), 1) }
 
 // limit is how many attempts may run at the same time.
 func (l *lane) limit() int {
