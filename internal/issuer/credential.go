@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"crypto"
 	"slices"
 
 	"github.com/go-json-experiment/json"
@@ -37,7 +38,8 @@ type issued struct {
 	Credential string `json:"credential"`
 }
 
-// credential issues one credential to one key (section 8). It is signed before
+// credential issues one credential to one key, or a copy to each of several
+// (section 8). It is signed before
 // the delivery commits and leaves only after: whatever fails in between gives
 // the wallet nothing and changes nothing, and an answer that is lost on its way
 // can be had again with a fresh nonce while the token lives.
@@ -65,17 +67,13 @@ func (s *Issuer) credential(ctx context.Context, r *request) (answer, error) {
 	}
 
 	// 4. The proof of possession (section 8.2.1), with a nonce not used so far.
-	jwt, err := req.proof()
-	if err != nil {
-		return answer{}, err
-	}
-	p, err := s.checkProof(r, jwt)
+	p, err := s.checkProofs(r, req)
 	if err != nil {
 		return answer{}, err
 	}
 
-	// 5. The credential itself.
-	text, statuses, err := s.sign(ctx, r, c, p.key)
+	// 5. The credential itself, a copy for each key.
+	copies, statuses, err := s.signAll(ctx, r, c, p.keys)
 	if err != nil {
 		return answer{}, err
 	}
@@ -89,9 +87,21 @@ func (s *Issuer) credential(ctx context.Context, r *request) (answer, error) {
 	s.cfg.Log.InfoContext(ctx, "credential delivered", "organisation", r.org.Slug, "issuance", i.ID, "credential", c.ID)
 
 	// 7. The answer.
-	return answer{body: credentialAnswer{
-		Credentials: []issued{{text}}, NotificationID: s.notificationID(r.org, i.ID, c.ID),
-	}}, nil
+	return answer{body: credentialAnswer{Credentials: copies, NotificationID: s.notificationID(r.org, i.ID, c.ID)}}, nil
+}
+
+// signAll signs a copy of the credential for each of the holder's keys, with a
+// place in a status list of its own where it is revocable: so that no two
+// verifiers see that they were shown the same one (section 3.3.2).
+func (s *Issuer) signAll(ctx context.Context, r *request, c tidings.Credential, keys []crypto.PublicKey) (copies []issued, statuses []tidings.StatusIndex, err error) {
+	for _, key := range keys {
+		text, places, err := s.sign(ctx, r, c, key)
+		if err != nil {
+			return nil, nil, err
+		}
+		copies, statuses = append(copies, issued{text}), append(statuses, places...)
+	}
+	return copies, statuses, nil
 }
 
 var deliverRefusals = map[tidings.Refusal]*protocolError{
@@ -158,33 +168,33 @@ func (req credentialRequest) find(i tidings.Issuance, a access) (tidings.Credent
 	return i.Credentials[found], nil
 }
 
-// proof gives the one proof of the request. More than one key is a batch
-// (section 3.3.2), which the metadata does not offer.
-func (req credentialRequest) proof() (string, error) {
+// proofs gives the proofs of the request: several are a batch of copies of one
+// credential (section 3.3.2).
+func (req credentialRequest) proofs() ([]string, error) {
 	if present(req.Proof) && !present(req.Proofs) {
 		var p legacyProof
 		if json.Unmarshal(req.Proof, &p) != nil || p.Type != "jwt" {
-			return "", errProofType
+			return nil, errProofType
 		}
-		return p.JWT, nil
+		return []string{p.JWT}, nil
 	}
 	var proofs map[string]jsontext.Value
 	switch {
 	case present(req.Proof):
-		return "", refuse(codeInvalidProof, "Only one of proofs and proof may be there.")
+		return nil, refuse(codeInvalidProof, "Only one of proofs and proof may be there.")
 	case !present(req.Proofs), json.Unmarshal(req.Proofs, &proofs) != nil, len(proofs) != 1:
-		return "", refuse(codeInvalidProof, "The parameter proofs must be an object that holds exactly one proof type.")
+		return nil, refuse(codeInvalidProof, "The parameter proofs must be an object that holds exactly one proof type.")
 	case proofs["jwt"] == nil:
-		return "", errProofType
+		return nil, errProofType
 	}
 	var list []string
 	if json.Unmarshal(proofs["jwt"], &list) != nil {
-		return "", refuse(codeInvalidProof, "Proofs of the type jwt must be an array of strings.")
+		return nil, refuse(codeInvalidProof, "Proofs of the type jwt must be an array of strings.")
 	}
-	if len(list) != 1 {
-		return "", refuse(codeInvalidProof, "Exactly one proof is accepted: credentials are not issued in batches.")
+	if len(list) == 0 || len(list) > batchSize {
+		return nil, refuse(codeInvalidProof, "The array of proofs must hold one to five of them, as the metadata says.")
 	}
-	return list[0], nil
+	return list, nil
 }
 
 var errProofType = refuse(codeInvalidProof, "Only the proof type jwt is supported.")

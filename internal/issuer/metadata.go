@@ -17,8 +17,13 @@ type issuerMetadata struct {
 	Credential     string                   `json:"credential_endpoint"`
 	Nonce          string                   `json:"nonce_endpoint"`
 	Notification   string                   `json:"notification_endpoint"`
+	Batch          batch                    `json:"batch_credential_issuance"`
 	Display        []display                `json:"display"`
 	Configurations map[string]configuration `json:"credential_configurations_supported"`
+}
+
+type batch struct {
+	Size int `json:"batch_size"`
 }
 
 type display struct {
@@ -72,6 +77,7 @@ func (s *Issuer) issuerMetadata(ctx context.Context, r *request) (answer, error)
 		Credential:     base + "/credential",
 		Nonce:          base + "/nonce",
 		Notification:   base + "/notification",
+		Batch:          batch{batchSize},
 		Display:        []display{{Name: r.org.Slug}},
 		Configurations: map[string]configuration{},
 	}

@@ -29,12 +29,53 @@ const (
 	// proofWindow is how far a wallet's clock may be off (section 13.8). The
 	// nonce, which carries our own time, is the real measure of freshness.
 	proofWindow = 5 * time.Minute
+
+	// batchSize is how many keys a request may prove (section 12.2.4,
+	// batch_credential_issuance).
+	batchSize = 5
 )
 
 // proof is what a good proof proves.
 type proof struct {
 	key   crypto.PublicKey // of the wallet
 	nonce tidings.UsedNonce
+}
+
+// proofs are the good proofs of one request: of distinct keys, made with one
+// nonce, which they spend together.
+type proofs struct {
+	keys  []crypto.PublicKey
+	nonce tidings.UsedNonce
+}
+
+// checkProofs verifies each proof of a request. One that comes twice, or two of
+// one key, would give two copies that can be linked, which a batch is there to
+// avoid.
+func (s *Issuer) checkProofs(r *request, req credentialRequest) (out proofs, err error) {
+	texts, err := req.proofs()
+	if err != nil {
+		return out, err
+	}
+	for k, text := range texts {
+		p, err := s.checkProof(r, text)
+		switch {
+		case err != nil:
+			return out, err
+		case k > 0 && p.nonce != out.nonce:
+			return out, refuse(codeInvalidProof, "All proofs of a request must hold the same nonce.")
+		case slices.ContainsFunc(out.keys, p.sameKey):
+			return out, refuse(codeInvalidProof, "Each proof of a request must be of another key.")
+		}
+		out.keys, out.nonce = append(out.keys, p.key), p.nonce
+	}
+	return out, nil
+}
+
+// sameKey tells whether another key is the proof's own. Keys that fit an
+// algorithm are compared by their own method.
+func (p proof) sameKey(other crypto.PublicKey) bool {
+	key, ok := p.key.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(other)
 }
 
 // proofHeader is the part of the JOSE header that we judge ourselves.

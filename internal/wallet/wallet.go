@@ -248,6 +248,13 @@ func (w *Wallet) Nonce(ctx context.Context, issuer *Issuer) (string, error) {
 	return a.Nonce, nil
 }
 
+// WithKey gives the same wallet with another key.
+func (w *Wallet) WithKey(key *ecdsa.PrivateKey) *Wallet {
+	other := *w
+	other.key = key
+	return &other
+}
+
 // Proof proves possession of the wallet's key to the issuer (appendix F.1).
 func (w *Wallet) Proof(issuer *Issuer, nonce string) (string, error) {
 	options := (&jose.SignerOptions{EmbedJWK: true}).WithType("openid4vci-proof+jwt")
@@ -294,7 +301,12 @@ func (w *Wallet) Fetch(ctx context.Context, issuer *Issuer, token *Token, config
 // Request sends a credential request with a proof (section 8.2). Where the
 // token response named identifiers, the first one of the configuration is used.
 func (w *Wallet) Request(ctx context.Context, issuer *Issuer, token *Token, configurationID, proof string) (*Issued, error) {
-	body := map[string]any{"proofs": map[string][]string{"jwt": {proof}}, "credential_configuration_id": configurationID}
+	return w.RequestBatch(ctx, issuer, token, configurationID, proof)
+}
+
+// RequestBatch is Request with a proof of each of several keys (section 3.3.2).
+func (w *Wallet) RequestBatch(ctx context.Context, issuer *Issuer, token *Token, configurationID string, proofs ...string) (*Issued, error) {
+	body := map[string]any{"proofs": map[string][]string{"jwt": proofs}, "credential_configuration_id": configurationID}
 	for _, d := range token.Details {
 		if d.ConfigurationID == configurationID && len(d.Identifiers) > 0 {
 			delete(body, "credential_configuration_id")
