@@ -27,18 +27,19 @@ type Health struct {
 
 // PendingDelivery is an unfinished delivery, ready to be sent.
 type PendingDelivery struct {
-	Key          int64 // of the delivery
-	EndpointKey  int64
-	EventKey     int64
-	IssuanceKey  int64 // the same for all events of an issuance: they keep their order
-	EventID      string
-	EventType    EventType
-	Body         []byte
-	AttemptCount int // attempts made so far
-	Due          time.Time
-	CreatedAt    time.Time
-	RetryOf      int64 // key of the delivery that this one repeats, or 0
-	Test         bool  // a sample event
+	Key             int64 // of the delivery
+	EndpointKey     int64
+	OrganisationKey int64
+	EventKey        int64
+	IssuanceKey     int64 // the same for all events of an issuance: they keep their order
+	EventID         string
+	EventType       EventType
+	Body            []byte
+	AttemptCount    int // attempts made so far
+	Due             time.Time
+	CreatedAt       time.Time
+	RetryOf         int64 // key of the delivery that this one repeats, or 0
+	Test            bool  // a sample event
 }
 
 // QueuePosition is a place in a lane: deliveries are ordered by due time, then key.

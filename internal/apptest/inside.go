@@ -116,6 +116,17 @@ func (i *Inside) Sweep() {
 	i.t.Fatal("sweeping does not come to an end: a deadline is passed, and nothing happens")
 }
 
+// DeleteClaims deletes the claims that are kept for too long.
+func (i *Inside) DeleteClaims() {
+	i.t.Helper()
+	for deleted := 1; deleted > 0; {
+		var err error
+		if deleted, err = i.app.Store.DeleteClaims(context.Background(), 1000); err != nil {
+			i.t.Fatal(err)
+		}
+	}
+}
+
 // Check proves the store's invariants.
 func (i *Inside) Check() {
 	i.t.Helper()

@@ -2,6 +2,7 @@ package apptest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -9,11 +10,13 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"tidings/internal/app"
 	"tidings/internal/apptest"
 	"tidings/internal/wallet"
 )
@@ -29,6 +32,9 @@ type holding struct {
 	note    string    // the notification id
 	story
 }
+
+// GoString is how a failed schedule names it.
+func (h *holding) GoString() string { return h.id + ", " + h.state }
 
 // schedule is a random sequence of whatever can happen to some issuances of
 // one server, drawn step by step.
@@ -50,7 +56,7 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 		return
 	}
 	draw(t, setting(t, "TIDINGS_TRUTH_RUNS", 1000))
-	server := apptest.NewInside(t)
+	server := apptest.NewInside(t, func(c *app.Config) { c.Sandbox = true })
 	w := newWallet(t, server.API).WithClock(server.Clock.Now)
 	s := schedule{server: server, wallet: w, template: template(server.API)}
 	var err error
@@ -63,7 +69,7 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 		run.T = t
 		t.Repeat(map[string]func(*rapid.T){
 			"offer": run.step(run.make), "look": run.step(run.look), "redeem": run.step(run.redeem), "claim": run.step(run.claim),
-			"fetch": run.step(run.fetch), "replay": run.step(run.replay), "notify": run.step(run.notify),
+			"fetch": run.step(run.fetch), "replay": run.step(run.replay), "notify": run.step(run.notify), "simulate": run.step(run.simulate), "race": run.step(run.race),
 			"wait": run.step(run.wait), "restart": run.step(run.restart), "compare": run.step(run.compare),
 		})
 		run.T = t
@@ -76,6 +82,7 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 			ends[h.state+" "+h.why]++
 		}
 	})
+	server.DeleteClaims()
 	server.Check()
 	t.Logf("how the issuances ended: %v", ends)
 	for _, end := range []string{"completed wallet", "completed grace", "expired ", "failed abandoned", "failed credential_failure", "failed credential_deleted"} {
@@ -85,9 +92,8 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 	}
 }
 
-// withoutRaceDetector runs the same test in a process of its own. The steps of
-// a schedule come one after another, so that the detector would find nothing,
-// and take ten times as long for it.
+// withoutRaceDetector runs the same test in a process of its own: the detector
+// takes ten times as long, and finds little where steps come one after another.
 func withoutRaceDetector(t *testing.T) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "go", "test", "-race=false", "-count=1", "-v", "-run", "^"+t.Name()+"$", ".").CombinedOutput()
@@ -138,21 +144,91 @@ func (s *schedule) one(fits func(*holding) bool) *holding {
 	return rapid.SampledFrom(some).Draw(s.T, "issuance")
 }
 
-// got holds a wallet's result against the model's: success, or a refusal of
-// the protocol with one of these codes.
-func (s *schedule) got(what string, h *holding, err error, want bool, codes ...string) bool {
+// act is something that is done to an issuance, and the model of it.
+type act struct {
+	name  string
+	do    func() error
+	model func(*story) bool // tells whether it succeeds
+	codes []string          // with which it may be refused else
+}
+
+// GoString is how a failed schedule names it.
+func (a act) GoString() string { return a.name }
+
+// judge holds a result against the model's: success, or a refusal with one of
+// the act's codes.
+func (a act) judge(h *holding, err error, want bool) error {
 	refused, _ := errors.AsType[*wallet.ProtocolError](err)
 	switch {
-	case err == nil && want:
-		return true
-	case err == nil:
-		s.Fatalf("%s of %s succeeds, although it is %s", what, h.id, h.state)
-	case want:
-		s.Fatalf("%s of %s, which is %s, is refused: %v", what, h.id, h.state, err)
-	case refused == nil || !slices.Contains(codes, refused.Code):
-		s.Fatalf("%s of %s, which is %s, is refused with %v, want one of %v", what, h.id, h.state, err, codes)
+	case want != (err == nil):
+		return fmt.Errorf("%s of %s, which is %s, gives %v; that it succeeds should be %v", a.name, h.id, h.state, err, want)
+	case err != nil && (refused == nil || !slices.Contains(a.codes, refused.Code)):
+		return fmt.Errorf("%s of %s, which is %s, is refused with %v, want one of %v", a.name, h.id, h.state, err, a.codes)
 	}
-	return false
+	return nil
+}
+
+// take has an act done to an issuance.
+func (s *schedule) take(h *holding, a act) {
+	err := a.do()
+	if err := a.judge(h, err, a.model(&h.story)); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// race has two acts done at the same time. What comes of it must be what comes
+// of one before the other, or of the other before the one.
+func (s *schedule) race() {
+	h := s.one(func(h *holding) bool { return h.offer != nil })
+	a, b := rapid.SampledFrom(s.acts(h)).Draw(s.T, "one"), rapid.SampledFrom(s.acts(h)).Draw(s.T, "other")
+	var errA, errB error
+	together(func() { errA = a.do() }, func() { errB = b.do() })
+	s.server.Sweep()
+	seen := s.see(h)
+	var wrong []error
+	for _, first := range []bool{true, false} {
+		next := h.story
+		next.told = slices.Clone(next.told)
+		var wantA, wantB bool
+		if first {
+			wantA = a.model(&next)
+		}
+		wantB = b.model(&next)
+		if !first {
+			wantA = a.model(&next)
+		}
+		err := errors.Join(a.judge(h, errA, wantA), b.judge(h, errB, wantB), seen.differs(h.id, next))
+		if err == nil {
+			h.story = next
+			return
+		}
+		wrong = append(wrong, err)
+	}
+	s.Fatalf("%s and %s at once fit neither order:\n%v\nnor\n%v", a.name, b.name, wrong[0], wrong[1])
+}
+
+// acts lists what can be done to an issuance whose offer is known.
+func (s *schedule) acts(h *holding) []act {
+	all := []act{s.redemption(h)}
+	if h.token != nil {
+		all = append(all, s.fetching(h))
+	}
+	if h.note != "" {
+		all = append(all, s.notification(h, wallet.Accepted), s.notification(h, wallet.Failure), s.notification(h, wallet.Deleted))
+	}
+	for _, outcome := range []string{"completed", "failed", "expired"} {
+		all = append(all, s.simulation(h, outcome))
+	}
+	return all
+}
+
+// together does all at the same time, and waits for them.
+func together(all ...func()) {
+	var group sync.WaitGroup
+	for _, do := range all {
+		group.Go(do)
+	}
+	group.Wait()
 }
 
 // The steps.
@@ -174,38 +250,51 @@ func (s *schedule) make() {
 
 func (s *schedule) look() {
 	h := s.one(func(*holding) bool { return true })
-	offer, err := s.wallet.ResolveOffer(context.Background(), h.uri)
-	if s.got("the offer", h, err, h.state == "offered", "not_found") {
-		h.offer = offer
-	}
+	s.take(h, act{"the offer", func() (err error) {
+		offer, err := s.wallet.ResolveOffer(context.Background(), h.uri)
+		if err == nil {
+			h.offer = offer
+		}
+		return err
+	}, func(m *story) bool { return m.state == "offered" }, []string{"not_found"}})
 }
 
 func (s *schedule) redeem() {
 	h := s.one(func(h *holding) bool { return h.offer != nil })
-	token, err := s.wallet.Redeem(context.Background(), s.issuer, h.offer)
-	if now := s.server.Clock.Now(); s.got("redemption", h, err, h.story.redeem(now), "invalid_grant") {
-		h.token, h.dead = token, now.Add(modelToken)
-	}
+	s.take(h, s.redemption(h))
 }
 
-// claim takes the three steps of an undisturbed wallet, or as many as it may.
+func (s *schedule) redemption(h *holding) act {
+	now := s.server.Clock.Now()
+	return act{"redemption", func() error {
+		token, err := s.wallet.Redeem(context.Background(), s.issuer, h.offer)
+		if err == nil {
+			h.token, h.dead = token, now.Add(modelToken)
+		}
+		return err
+	}, func(m *story) bool { return m.redeem(now) }, []string{"invalid_grant"}}
+}
+
+// claim takes the steps of an undisturbed wallet, or the first two of them.
 func (s *schedule) claim() {
 	fresh := s.one(func(h *holding) bool { return h.state == "offered" })
 	all := s.holdings
 	s.holdings = []*holding{fresh}
 	s.look()
 	s.redeem()
-	s.fetch()
+	if rapid.Bool().Draw(s.T, "all") {
+		s.fetch()
+	}
 	s.holdings = all
 }
 
-// hasToken is for steps that need one; now and then one that is over.
-func hasToken(h *holding) bool { return h.token != nil }
-
-func (s *schedule) alive(h *holding) bool { return s.server.Clock.Now().Before(h.dead) }
-
 func (s *schedule) fetch() {
-	h := s.one(hasToken)
+	h := s.one(func(h *holding) bool { return h.token != nil })
+	s.take(h, s.fetching(h))
+}
+
+func (s *schedule) fetching(h *holding) act {
+	now := s.server.Clock.Now()
 	nonce, err := s.wallet.Nonce(context.Background(), s.issuer)
 	if err != nil {
 		s.Fatal(err)
@@ -214,26 +303,60 @@ func (s *schedule) fetch() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	got, err := s.wallet.Request(context.Background(), s.issuer, h.token, s.template, proof)
-	want := s.alive(h) && h.deliver(s.server.Clock.Now())
-	if s.got("the credential", h, err, want, "invalid_token", "credential_request_denied") {
-		h.proofs, h.note = append(h.proofs, proof), got.NotificationID
-	}
+	token, dead := h.token, h.dead
+	return act{"the credential", func() error {
+		got, err := s.wallet.Request(context.Background(), s.issuer, token, s.template, proof)
+		if err == nil {
+			h.proofs, h.note = append(h.proofs, proof), got.NotificationID
+		}
+		return err
+	}, func(m *story) bool { return now.Before(dead) && m.deliver(now) }, []string{"invalid_token", "credential_request_denied", "invalid_nonce"}}
 }
 
 func (s *schedule) replay() {
 	h := s.one(func(h *holding) bool { return len(h.proofs) > 0 })
-	_, err := s.wallet.Request(context.Background(), s.issuer, h.token, s.template, rapid.SampledFrom(h.proofs).Draw(s.T, "proof"))
-	s.got("a replayed proof", h, err, false, "invalid_token", "invalid_nonce", "invalid_proof", "credential_request_denied")
+	proof := rapid.SampledFrom(h.proofs).Draw(s.T, "proof")
+	s.take(h, act{"a replayed proof", func() error {
+		_, err := s.wallet.Request(context.Background(), s.issuer, h.token, s.template, proof)
+		return err
+	}, func(*story) bool { return false }, []string{"invalid_token", "invalid_nonce", "invalid_proof", "credential_request_denied"}})
 }
 
 func (s *schedule) notify() {
 	h := s.one(func(h *holding) bool { return h.note != "" })
-	event := rapid.SampledFrom([]string{wallet.Accepted, wallet.Accepted, wallet.Failure, wallet.Deleted}).Draw(s.T, "event")
-	err := s.wallet.Notify(context.Background(), s.issuer, h.token, h.note, event)
-	if s.got("a notification", h, err, s.alive(h), "invalid_token") {
-		h.story.notify(event)
+	s.take(h, s.notification(h, rapid.SampledFrom([]string{wallet.Accepted, wallet.Accepted, wallet.Failure, wallet.Deleted}).Draw(s.T, "event")))
+}
+
+func (s *schedule) notification(h *holding, event string) act {
+	now, token, dead, note := s.server.Clock.Now(), h.token, h.dead, h.note
+	return act{"the notification " + event, func() error {
+		return s.wallet.Notify(context.Background(), s.issuer, token, note, event)
+	}, func(m *story) bool { return now.Before(dead) && m.notify(event) }, []string{"invalid_token"}}
+}
+
+func (s *schedule) simulate() {
+	if rapid.IntRange(1, 4).Draw(s.T, "luck") == 1 {
+		h := s.one(func(*holding) bool { return true })
+		s.take(h, s.simulation(h, rapid.SampledFrom([]string{"completed", "failed", "expired"}).Draw(s.T, "outcome")))
 	}
+}
+
+func (s *schedule) simulation(h *holding, outcome string) act {
+	return act{"the simulation of " + outcome, func() error {
+		return s.call("POST", "/credentials/"+h.id+"/simulate", apptest.Object{"outcome": outcome})
+	}, func(m *story) bool { return m.simulate(outcome) }, []string{"CONFLICT"}}
+}
+
+// call makes an API request; its refusal is told as a wallet's would be.
+func (s *schedule) call(method, path string, body any) error {
+	status, answer, err := s.server.Request(method, path, body)
+	var refused struct {
+		Errors []struct{ Code, Detail string }
+	}
+	if err != nil || status < 400 || json.Unmarshal(answer, &refused) != nil || len(refused.Errors) == 0 {
+		return err
+	}
+	return &wallet.ProtocolError{Route: path, Status: status, Code: refused.Errors[0].Code, Description: refused.Errors[0].Detail}
 }
 
 // wait moves the clock: by some time, or to just before, at or just behind the
@@ -265,27 +388,42 @@ func (s *schedule) restart() {
 func (s *schedule) compare() {
 	s.server.Sweep()
 	for _, h := range s.holdings {
-		var i struct {
-			Status, AcceptedBy string
-			Error              struct{ Code string }
-		}
-		status, answer, err := s.server.Request("GET", "/credentials/"+h.id, nil)
-		if err := errors.Join(err, unmarshalData(answer, &i)); err != nil || status != http.StatusOK {
-			s.Fatalf("reading %s: status %d, %v: %s", h.id, status, err, answer)
-		}
-		want := h.state
-		if !h.over() {
-			want = "offered"
-		}
-		if i.Status != want || i.AcceptedBy+i.Error.Code != h.why {
-			s.Fatalf("issuance %s is %s (%s%s), want %s (%s)", h.id, i.Status, i.AcceptedBy, i.Error.Code, want, h.why)
-		}
-		var told []string
-		for _, e := range list[struct{ EventType string }](s.server.API, "/events?filter[issuanceId]="+h.id) {
-			told = append(told, strings.TrimPrefix(e.EventType, "openid4vc.issuance."))
-		}
-		if !slices.Equal(told, h.told) {
-			s.Fatalf("issuance %s, which is %s, told %v; want %v", h.id, h.state, told, h.told)
+		if err := s.see(h).differs(h.id, h.story); err != nil {
+			s.Fatal(err)
 		}
 	}
+}
+
+// seen is what the API shows of an issuance.
+type seen struct {
+	status, why string
+	told        []string
+}
+
+func (s *schedule) see(h *holding) (out seen) {
+	var i struct {
+		Status, AcceptedBy string
+		Error              struct{ Code string }
+	}
+	status, answer, err := s.server.Request("GET", "/credentials/"+h.id, nil)
+	if err := errors.Join(err, unmarshalData(answer, &i)); err != nil || status != http.StatusOK {
+		s.Fatalf("reading %s: status %d, %v: %s", h.id, status, err, answer)
+	}
+	out.status, out.why = i.Status, i.AcceptedBy+i.Error.Code
+	for _, e := range list[struct{ EventType string }](s.server.API, "/events?filter[issuanceId]="+h.id) {
+		out.told = append(out.told, strings.TrimPrefix(e.EventType, "openid4vc.issuance."))
+	}
+	return out
+}
+
+// differs says how what is seen is not what the model says.
+func (s seen) differs(id string, m story) error {
+	want := m.state
+	if !m.over() {
+		want = "offered"
+	}
+	if s.status != want || s.why != m.why || !slices.Equal(s.told, m.told) {
+		return fmt.Errorf("issuance %s is %s (%s) and told %v; want %s (%s) and %v", id, s.status, s.why, s.told, want, m.why, m.told)
+	}
+	return nil
 }

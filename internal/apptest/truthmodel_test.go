@@ -38,7 +38,8 @@ func (s *story) pass(now time.Time) {
 	}
 }
 
-// redeem, deliver and notify tell whether the wallet gets what it asks for.
+// What wallets and programs do tells whether they get what they ask for.
+
 func (s *story) redeem(now time.Time) bool {
 	if s.state != "offered" {
 		return false
@@ -55,7 +56,7 @@ func (s *story) deliver(now time.Time) bool {
 	return s.state == "delivered" || s.state == "completed"
 }
 
-func (s *story) notify(event string) {
+func (s *story) notify(event string) bool {
 	switch {
 	case s.over():
 	case event == "credential_accepted":
@@ -63,4 +64,17 @@ func (s *story) notify(event string) {
 	default:
 		s.end("failed", event)
 	}
+	return true
+}
+
+func (s *story) simulate(outcome string) bool {
+	switch {
+	case s.over() || outcome == "expired" && s.state != "offered":
+		return s.state == outcome
+	case outcome == "expired":
+		s.end(outcome, "")
+	default:
+		s.notify(map[string]string{"completed": "credential_accepted", "failed": "credential_failure"}[outcome])
+	}
+	return true
 }

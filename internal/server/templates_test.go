@@ -102,7 +102,7 @@ func TestTemplateArchive(t *testing.T) {
 func TestTemplateOrders(t *testing.T) {
 	w := newWorld(t)
 	made := map[string]string{} // id → name
-	for i, name := range []string{"beta", "Alpha", "gamma", "alpha", "BETA", "alpha", "delta"} {
+	for i, name := range []string{"beta", "Alpha", "Öl", "alpha", "BETA", "alpha", "öl"} {
 		if i%2 == 0 {
 			w.clock.advance(time.Second)
 		}
@@ -140,6 +140,9 @@ func TestTemplateOrders(t *testing.T) {
 	}
 	if !slices.IsSorted(names) {
 		t.Errorf("by name %v", names)
+	}
+	if found := w.get("/templates/credentials?search[name]=%C3%96").items(); len(found) != 2 { // Ö
+		t.Errorf("Ö finds %d, want Öl and öl", len(found))
 	}
 	page := w.get("/templates/credentials?sort=updatedAt&page[size]=3").want(200)
 	w.clock.advance(time.Second)

@@ -97,11 +97,16 @@ func (s *Store) notDeleted(t *tx, endpoint int64) error {
 func (s *Store) enqueueAgain(t *tx, event, endpoint, of int64) (int64, error) {
 	d := tidings.PendingDelivery{Key: t.key(), EndpointKey: endpoint, EventKey: event, EventID: s.ids.public(event),
 		Due: fromMillis(t.now), CreatedAt: fromMillis(t.now), RetryOf: of}
-	err := t.queryRow("SELECT type, issuance_key, body, test FROM event WHERE id = $1", []any{event}, &d.EventType, &d.IssuanceKey, &d.Body, &d.Test)
+	err := t.queryRow("SELECT organisation_id, type, issuance_key, body, test FROM event WHERE id = $1", []any{event},
+		&d.OrganisationKey, &d.EventType, &d.IssuanceKey, &d.Body, &d.Test)
 	if err != nil {
 		return 0, notFound(err, "event", d.EventID)
 	}
-	return d.Key, t.enqueue(d)
+	held, err := t.mayBeHeld(&d)
+	if err != nil {
+		return 0, err
+	}
+	return d.Key, t.enqueue(d, held)
 }
 
 // makeDelivery runs a write that makes, or finds, a delivery, and reads it.

@@ -63,17 +63,23 @@ func (t *tx) deleteClaims(issuance int64) error {
 	return err
 }
 
-// logPatience is how long cutting the log may wait for readers, and writers for
-// it.
-const logPatience = 100 * time.Millisecond
+const (
+	// logPatience is how long cutting the log may wait for readers, and writers
+	// for it.
+	logPatience = 100 * time.Millisecond
+	// logCutEvery bounds how often they may have to.
+	logCutEvery = time.Minute
+)
 
 // cutLog empties the write-ahead log, whose unused end would keep old pages, if
 // claims were deleted since the last time or before the start. Where somebody
 // reads for long, it is left for the next time.
 func (s *Store) cutLog(ctx context.Context) error {
-	if !s.logHasClaims.Load() {
+	now := s.now().UnixMilli()
+	if last := s.logCutAt.Load(); !s.logHasClaims.Load() || now >= last && now < last+logCutEvery.Milliseconds() {
 		return nil
 	}
+	s.logCutAt.Store(now)
 	db, err := sql.Open("sqlite", dsn(filepath.Join(s.dir, "tidings.db"), false))
 	if err != nil {
 		return fmt.Errorf("opening the database: %w", err)

@@ -109,6 +109,9 @@ func (t *tx) idempotentAll(org int64, idem *tidings.Idempotency, do func() ([]in
 		keys, err = do()
 		return keys, false, err
 	}
+	if err := t.oneByOne(); err != nil { // the key may stand in this batch, too
+		return nil, false, err
+	}
 	var hash []byte
 	var made string
 	err = t.queryRow("SELECT hash, made FROM idempotency WHERE organisation_id = $1 AND route = $2 AND key = $3 AND expires_at > $4",
@@ -183,20 +186,22 @@ func (s *Store) write(t *tx, org int64, e *tidings.Event, to []int64) (deliverie
 	key := t.key()
 	e.ID, e.CreatedAt = s.ids.public(key), fromMillis(t.now)
 	subject := cmp.Or(e.IssuanceID, subjectOfEndpoint+e.Payload.EndpointID)
-	d := tidings.PendingDelivery{EventKey: key, IssuanceKey: issuanceKey(subject), EventID: e.ID, EventType: e.Type, Body: e.Body(),
+	d := tidings.PendingDelivery{OrganisationKey: org, EventKey: key, IssuanceKey: issuanceKey(subject), EventID: e.ID, EventType: e.Type, Body: e.Body(),
 		Due: e.CreatedAt, CreatedAt: e.CreatedAt, Test: e.Test}
+	held, err := t.mayBeHeld(&d)
+	if err != nil {
+		return nil, err
+	}
 	for _, endpoint := range to {
 		d.Key, d.EndpointKey = t.key(), endpoint
 		deliveries = append(deliveries, d.Key)
-		if err := t.enqueue(d); err != nil {
+		if err := t.enqueue(d, held); err != nil {
 			return nil, err
 		}
 	}
 	t.told = true
 	// position is the order of commit: with one writer, that of the keys.
-	_, err = t.exec(`INSERT INTO event (id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, test, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, key, org, key, d.IssuanceKey, e.IssuanceID, string(e.Type), d.Body, len(to), e.Test, t.now)
-	return deliveries, err
+	return deliveries, t.put(insertEvents, &t.w.bulk.events, key, org, key, d.IssuanceKey, e.IssuanceID, string(e.Type), d.Body, len(to), e.Test, t.now)
 }
 
 const fanoutOf = "SELECT id, filter_types FROM endpoint WHERE organisation_id = $1 AND deleted_at IS NULL ORDER BY id"
@@ -225,25 +230,40 @@ func (t *tx) fanout(org int64) ([]fanEndpoint, error) {
 
 const heldDue = "SELECT due FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND attempt_count <= $3 ORDER BY due DESC LIMIT 1"
 
+const heldAnywhere = "SELECT 1 FROM queue WHERE issuance_key = $1 LIMIT 1"
+
+// mayBeHeld tells whether the deliveries of an event may have to wait for earlier
+// ones of its issuance: mostly there are none anywhere. Samples tell no story,
+// and what is sent again is older than all that waits: they are sent at once.
+// What the same batch has collected is due now, and does not count.
+func (t *tx) mayBeHeld(d *tidings.PendingDelivery) (bool, error) {
+	if d.Test || d.RetryOf != 0 {
+		return false, nil
+	}
+	var one int
+	err := t.queryRow(heldAnywhere, []any{d.IssuanceKey}, &one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // enqueue puts a delivery into its lane. While an earlier event of the same
 // issuance waits for one of its first retries there, this one is due no sooner:
-// the key itself keeps the order. Samples tell no story, and what is sent again
-// is older than all that waits: they are sent at once.
-func (t *tx) enqueue(d tidings.PendingDelivery) error {
-	if !d.Test && d.RetryOf == 0 {
-		var held int64
-		err := t.queryRow(heldDue, []any{d.IssuanceKey, d.EndpointKey, tidings.HeldRetries}, &held)
+// the key itself keeps the order.
+func (t *tx) enqueue(d tidings.PendingDelivery, held bool) error {
+	if held {
+		var due int64
+		err := t.queryRow(heldDue, []any{d.IssuanceKey, d.EndpointKey, tidings.HeldRetries}, &due)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		if held > d.Due.UnixMilli() {
-			d.Due = fromMillis(held)
+		if due > d.Due.UnixMilli() {
+			d.Due = fromMillis(due)
 		}
 	}
-	_, err := t.exec(`INSERT INTO queue (endpoint_id, due, id, event_id, issuance_key, attempt_count, retry_of, created_at, kind)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		d.EndpointKey, d.Due.UnixMilli(), d.Key, d.EventKey, d.IssuanceKey, d.AttemptCount, d.RetryOf, d.CreatedAt.UnixMilli(),
-		kind(tidings.DeliveryPending, d.EventType))
+	err := t.put(insertQueue, &t.w.bulk.queue, d.EndpointKey, d.Due.UnixMilli(), d.Key, d.EventKey, d.IssuanceKey, d.AttemptCount, d.RetryOf,
+		d.CreatedAt.UnixMilli(), kind(tidings.DeliveryPending, d.EventType))
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,11 @@ const (
 	// transitionPatience is how long a transition waits for the writer before
 	// its caller is told to come back.
 	transitionPatience = 5 * time.Second
+	// resultPatience is how long results wait for company, and resultsAtOnce how
+	// many do not: nobody waits for them, and a commit of their own costs as much
+	// as one that somebody waits for, and holds that up.
+	resultPatience = 5 * time.Millisecond
+	resultsAtOnce  = 256
 	// housePatience is how long house-keeping lets everybody else go first.
 	housePatience = 50 * time.Millisecond
 )
@@ -48,6 +53,7 @@ type inlets struct {
 	mu       sync.Mutex
 	ready    chan struct{} // holds a token while something waits or the inlets are closed
 	queues   [classes][]*item
+	riding   *time.Timer   // runs while results wait for company
 	waiting  int           // rows of publishes
 	waitingO map[int64]int // the same per organisation
 	closed   bool
@@ -74,7 +80,11 @@ func (in *inlets) push(it *item) error {
 	}
 	it.since = time.Now()
 	in.queues[it.class] = append(in.queues[it.class], it)
-	in.signal()
+	if it.class != classResult || len(in.queues[classResult]) >= resultsAtOnce {
+		in.signal()
+	} else if in.riding == nil {
+		in.riding = time.AfterFunc(resultPatience, in.signal)
+	}
 	return nil
 }
 
@@ -101,6 +111,10 @@ func (in *inlets) withdraw(it *item) bool {
 func (in *inlets) drain(maxRows int) (items []*item, open bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.riding != nil {
+		in.riding.Stop()
+		in.riding = nil
+	}
 	rows := 0
 	for c := range in.queues {
 		// House-keeping gets a batch of its own, so that nobody waits for it,

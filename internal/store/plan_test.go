@@ -32,6 +32,8 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{lastEnded, "delivery USING INDEX delivery_event (event_id=?)"},
 		{talliesOf, "tally USING PRIMARY KEY (organisation_id=? AND endpoint_id=? AND minute>?)"},
 		{overdueClaims, "issuance USING COVERING INDEX issuance_claims (claims_since<?)"},
+		{deleteEnded.text(4), "queue USING PRIMARY KEY (endpoint_id=? AND due=? AND id=?)"},
+		{heldAnywhere, "queue USING COVERING INDEX queue_issuance (issuance_key=?)"},
 		{entriesSet, "status_entry USING COVERING INDEX status_entry_set (list_id=?)"},
 		{entriesOf, "status_entry USING COVERING INDEX status_entry_credential (credential_id=?)"},
 		{endQueued, "queue USING COVERING INDEX queue_id (endpoint_id=? AND id=?)"},

@@ -48,12 +48,12 @@ const (
 	pendingTable   = "queue q CROSS JOIN event e ON e.id = q.event_id"
 	pendingOf      = "SELECT " + pendingColumns + " FROM " + pendingTable + " WHERE q.endpoint_id = $1 AND (q.due, q.id) > ($2, $3) ORDER BY q.due, q.id LIMIT $4"
 	oldestOf       = "SELECT " + pendingColumns + " FROM " + pendingTable + " WHERE q.endpoint_id = $1 ORDER BY q.id LIMIT 1"
-	pendingColumns = `q.id, q.endpoint_id, q.event_id, q.issuance_key, e.type, e.body, q.attempt_count, q.due, q.created_at, q.retry_of, e.test`
+	pendingColumns = `q.id, q.endpoint_id, q.event_id, q.issuance_key, e.organisation_id, e.type, e.body, q.attempt_count, q.due, q.created_at, q.retry_of, e.test`
 )
 
 func (s *Store) scanPending(r scanner) (d tidings.PendingDelivery, err error) {
 	var due, created int64
-	err = r.Scan(&d.Key, &d.EndpointKey, &d.EventKey, &d.IssuanceKey, &d.EventType, &d.Body, &d.AttemptCount, &due, &created, &d.RetryOf, &d.Test)
+	err = r.Scan(&d.Key, &d.EndpointKey, &d.EventKey, &d.IssuanceKey, &d.OrganisationKey, &d.EventType, &d.Body, &d.AttemptCount, &due, &created, &d.RetryOf, &d.Test)
 	d.EventID, d.Due, d.CreatedAt = s.ids.public(d.EventKey), fromMillis(due), fromMillis(created)
 	return d, err
 }
@@ -88,6 +88,12 @@ func (s *Store) Record(results []tidings.AttemptResult) []error {
 
 func (s *Store) record(t *tx, r *tidings.AttemptResult) error {
 	d := &r.Delivery
+	if endedWell(r) && !t.direct {
+		return t.collect(r)
+	}
+	if err := t.oneByOne(); err != nil {
+		return err
+	}
 	var organisation, due int64
 	err := t.queryRow("SELECT l.organisation_id, q.due FROM queue q CROSS JOIN lane l ON l.endpoint_id = q.endpoint_id WHERE q.endpoint_id = $1 AND q.id = $2",
 		[]any{d.EndpointKey, d.Key}, &organisation, &due)
@@ -121,11 +127,26 @@ func (t *tx) end(r *tidings.AttemptResult, organisation, due int64) error {
 		return err
 	}
 	t.count(d.EndpointKey, -1)
-	_, err := t.exec(`INSERT INTO delivery (id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		d.Key, organisation, d.EndpointKey, d.EventKey, string(r.Status), string(r.Reason), r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now,
-		kind(r.Status, d.EventType))
-	return err
+	return t.history(r, organisation)
+}
+
+// collect is end, with its attempt, of a delivery that ended well: it takes for
+// certain that the row is where it was read, which is found out when what is
+// collected is written.
+func (t *tx) collect(r *tidings.AttemptResult) error {
+	d := &r.Delivery
+	t.w.bulk.ended.add(d.EndpointKey, d.Due.UnixMilli(), d.Key)
+	t.rows++
+	t.count(d.EndpointKey, -1)
+	t.tally(d.OrganisationKey, r)
+	return errors.Join(t.history(r, d.OrganisationKey), t.attempt(r))
+}
+
+// history writes what stays of a delivery.
+func (t *tx) history(r *tidings.AttemptResult, organisation int64) error {
+	d := &r.Delivery
+	return t.put(insertDeliveries, &t.w.bulk.deliveries, d.Key, organisation, d.EndpointKey, d.EventKey, string(r.Status), string(r.Reason),
+		r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now, kind(r.Status, d.EventType))
 }
 
 // moveAlong makes the later events of an issuance due later. The plus keeps the
@@ -150,13 +171,9 @@ func (t *tx) reschedule(r *tidings.AttemptResult, due int64) error {
 
 func (t *tx) attempt(r *tidings.AttemptResult) error {
 	a := &r.Attempt
-	_, err := t.exec(`INSERT INTO attempt (delivery_id, number, started_at, duration_us, dns_us, connect_us, tls_us, wait_us,
-			status_code, error_code, error, response_excerpt)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		r.Delivery.Key, a.Number, a.StartedAt.UnixMilli(), a.Duration.Microseconds(),
+	return t.put(insertAttempts, &t.w.bulk.attempts, r.Delivery.Key, a.Number, a.StartedAt.UnixMilli(), a.Duration.Microseconds(),
 		a.Timing.DNS.Microseconds(), a.Timing.Connect.Microseconds(), a.Timing.TLS.Microseconds(), a.Timing.Wait.Microseconds(),
 		a.StatusCode, a.ErrorCode, a.Error, a.ResponseExcerpt)
-	return err
 }
 
 // health writes the endpoint's failure clock where it changed, tells where the

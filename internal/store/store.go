@@ -64,8 +64,9 @@ type Store struct {
 	maxEndpoints    int
 	retention       time.Duration
 	claimsRetention time.Duration
-	logHasClaims    atomic.Bool // the log may hold claims that were deleted; see cutLog
-	statusListSize  int64       // how many entries a status list has; less only in tests
+	logCutAt        atomic.Int64 // milliseconds
+	logHasClaims    atomic.Bool  // the log may hold claims that were deleted; see cutLog
+	statusListSize  int64        // how many entries a status list has; less only in tests
 	places          statusPools
 }
 

@@ -193,6 +193,32 @@ func TestAnEndedDeliveryStandsInTheHistory(t *testing.T) {
 	}
 }
 
+// TestResultsShareABatchWithThoseThatNoLongerFit: what is written in bulk takes
+// rows to be where they were read. One that is not harms no other.
+func TestResultsShareABatchWithThoseThatNoLongerFit(t *testing.T) {
+	o := open(t, t.TempDir())
+	e := o.endpoint(t, "e")
+	for range 70 {
+		o.publish(t, tidings.IssuanceOffered, "a")
+	}
+	rows := o.pending(t, e)
+	results := make([]tidings.AttemptResult, len(rows))
+	for i, d := range rows {
+		results[i] = result(d, tidings.DeliveryDelivered, time.Time{})
+	}
+	o.record(t, results[3])                                                             // has ended
+	results[5].Delivery.Due = results[5].Delivery.Due.Add(time.Second)                  // is due at another time
+	results[7] = result(rows[7], tidings.DeliveryPending, o.clock.Now().Add(time.Hour)) // failed
+	o.record(t, append(results, results[9])...)                                         // and one twice
+	if left := o.pending(t, e); len(left) != 1 || left[0].Key != rows[7].Key || left[0].AttemptCount != 1 {
+		t.Errorf("pending are %+v, want the one that failed", left)
+	}
+	if _, deliveries := o.counts(t); deliveries != len(rows) {
+		t.Errorf("%d deliveries, want %d", deliveries, len(rows))
+	}
+	o.sound(t)
+}
+
 func TestASecondServerOnTheFolderIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir)

@@ -26,9 +26,9 @@ func (s *Store) CreateTemplate(ctx context.Context, org int64, n tidings.NewTemp
 	err = s.w.submit(ctx, classTransition, org, 2, func(t *tx) error {
 		key, err := t.idempotent(org, n.Idempotency, func() (int64, error) {
 			key := t.key()
-			added, err := t.exec(`INSERT INTO template (id, organisation_id, name, code, description, attributes, display, valid_for, revocable, created_at, updated_at)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) ON CONFLICT (organisation_id, code) DO NOTHING`,
-				key, org, n.Name, n.Code, n.Description, string(attributes), display, int64(n.ValidFor/time.Second), number(n.Revocable), t.now)
+			added, err := t.exec(`INSERT INTO template (id, organisation_id, name, sort_name, code, description, attributes, display, valid_for, revocable, created_at, updated_at)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) ON CONFLICT (organisation_id, code) DO NOTHING`,
+				key, org, n.Name, sortName(n.Name), n.Code, n.Description, string(attributes), display, int64(n.ValidFor/time.Second), number(n.Revocable), t.now)
 			if err == nil && added == 0 {
 				err = &tidings.Error{Kind: tidings.KindConflict, Pointer: "/code", Message: "There is a template with the code \"" + n.Code + "\" already."}
 			}
@@ -57,8 +57,8 @@ func (s *Store) UpdateTemplate(ctx context.Context, org int64, id string, p tidi
 		if err != nil {
 			return "", err
 		}
-		_, err = t.exec("UPDATE template SET name = $1, description = $2, display = $3, updated_at = $4 WHERE id = $5",
-			after.Name, after.Description, display, t.now, before.Key)
+		_, err = t.exec("UPDATE template SET name = $1, sort_name = $2, description = $3, display = $4, updated_at = $5 WHERE id = $6",
+			after.Name, sortName(after.Name), after.Description, display, t.now, before.Key)
 		return strings.Join(changed, " "), err
 	})
 }
@@ -129,6 +129,9 @@ func displayText(list []tidings.Display) (string, error) {
 	}
 	return string(text), nil
 }
+
+// sortName is a name without regard to case: databases know that of ASCII only.
+func sortName(name string) string { return strings.ToLower(name) }
 
 // number is how a truth value stands in its column.
 func number(yes bool) int {
@@ -201,7 +204,7 @@ func (s *Store) Templates(ctx context.Context, org int64, f tidings.TemplateFilt
 		q.where = append(q.where, map[bool]string{true: "t.archived_at IS NOT NULL", false: "t.archived_at IS NULL"}[*f.Archived])
 	}
 	if f.Search != "" {
-		q.add("instr(lower(t.name), lower($)) > 0", f.Search)
+		q.add("instr(t.sort_name, $) > 0", sortName(f.Search))
 	}
 	order, descending := strings.CutPrefix(string(f.Order), "-")
 	q.newest = descending
@@ -215,7 +218,7 @@ func (s *Store) Templates(ctx context.Context, org int64, f tidings.TemplateFilt
 // in the order of their keys. An organisation has few templates, so this sorts
 // them each time.
 func (s *Store) sortedTemplates(ctx context.Context, org int64, q listQuery, by tidings.TemplateOrder, p tidings.Page) (none tidings.List[tidings.Template], err error) {
-	column := map[tidings.TemplateOrder]string{tidings.TemplatesByName: "lower(t.name)", tidings.TemplatesByUpdate: "t.updated_at"}[by]
+	column := map[tidings.TemplateOrder]string{tidings.TemplatesByName: "t.sort_name", tidings.TemplatesByUpdate: "t.updated_at"}[by]
 	var boundary any // what stands in the column of the boundary
 	at, backwards, err := cursor(p, func(cursor string) (int64, error) {
 		id, updated, moved := strings.Cut(cursor, ".")

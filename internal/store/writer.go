@@ -26,6 +26,7 @@ type writer struct {
 	db      *sql.DB
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
+	bulk    bulk // what the batch that runs has collected
 	in      *inlets
 	keys    keys
 	shared  bool // this process visits a store that a server may hold open
@@ -155,6 +156,7 @@ var errIsolate = errors.New("an item of the batch failed")
 
 func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	t := &tx{w: w, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}}
+	w.bulk.reset()
 	if err := t.begin(); err != nil {
 		return len(items), err
 	}
@@ -172,6 +174,9 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	}
 	if err := t.flush(); err != nil {
 		w.rollback()
+		if errors.Is(err, errIsolate) {
+			return n, err
+		}
 		return len(items), err
 	}
 	if err := t.control("COMMIT"); err != nil {
@@ -239,6 +244,8 @@ func (w *writer) close() error {
 	return errors.Join(w.conn.Close(), w.db.Close())
 }
 
+func isConstraint(err error) bool { return sqliteCode(err)&0xff == sqlite3.SQLITE_CONSTRAINT }
+
 func sqliteCode(err error) int {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code()
@@ -251,7 +258,8 @@ type tx struct {
 	w         *writer
 	now       int64 // epoch milliseconds; goes back with the clock, unlike the keys
 	keys      keys
-	rows      int  // written so far
+	rows      int  // written so far, or collected
+	direct    bool // nothing is collected: the item is done statement by statement
 	told      bool // an event was accepted
 	wakes     []tidings.Wake
 	backlog   []backlogChange
@@ -272,11 +280,20 @@ func (t *tx) run(it *item, isolate bool) error {
 			return err
 		}
 	}
-	err := it.do(t)
+	t.direct = isolate
+	var err error
+	if it.class != classResult && it.class != classPublish {
+		err = t.oneByOne()
+	}
+	if err == nil {
+		err = it.do(t)
+	}
 	switch {
+	case errors.Is(err, errIsolate):
+		return err
 	case err == nil || t.rows == rows && sqliteCode(err) == 0:
 		it.err = err
-	case sqliteCode(err) != 0 && sqliteCode(err)&0xff != sqlite3.SQLITE_CONSTRAINT:
+	case sqliteCode(err) != 0 && !isConstraint(err):
 		return err // the storage, not the item
 	case !isolate:
 		return errIsolate
@@ -296,17 +313,21 @@ func (t *tx) run(it *item, isolate bool) error {
 
 // flush writes what is kept per batch: the lanes' counts and the last key.
 func (t *tx) flush() error {
+	if err := t.settle(); err != nil {
+		return err
+	}
 	sums := map[int64]int{}
 	for _, c := range t.backlog {
 		sums[c.endpoint] += c.by
 	}
+	var changes rows
 	for endpoint, by := range sums {
-		if by == 0 {
-			continue
+		if by != 0 {
+			changes.add(endpoint, by)
 		}
-		if _, err := t.exec("UPDATE lane SET backlog = backlog + $1 WHERE endpoint_id = $2", by, endpoint); err != nil {
-			return err
-		}
+	}
+	if _, err := t.writeRows(countLanes, &changes); err != nil {
+		return err
 	}
 	if t.keys.last == t.w.keys.last {
 		return nil

@@ -11,6 +11,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func main() {
 	}
 	w := &wallet{dir: dir, questions: make(chan question)}
 	err = serve(os.Stdin, json.NewEncoder(os.Stdout), map[string]func(step) (any, error){
-		"resolve": w.resolve, "redeem": w.redeem, "keep": w.keep, "decline": w.decline,
+		"resolve": w.resolve, "redeem": w.redeem, "keep": w.keep, "decline": w.decline, "refresh": w.refresh,
 	})
 	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -88,6 +89,7 @@ type wallet struct {
 	questions chan question
 	asked     question // the one that waits for an answer
 	service   services.CredentialService
+	status    *services.RevocationService
 }
 
 // open makes the engine, which trusts one issuer's anchor.
@@ -112,8 +114,8 @@ func (w *wallet) open(issuer string) (*openid4vci.Client, error) {
 	trust.StatusChecker = checker
 	credentials := db.NewCredentialStore(kept.Db())
 	locale := clientmodels.NewCurrentLocale("en")
-	w.service = services.NewCredentialService(credentials, db.NewHolderBindingKeyStore(kept.Db()), kept.FileSystem(),
-		services.NewRevocationService(checker, credentials), locale)
+	w.status = services.NewRevocationService(checker, credentials)
+	w.service = services.NewCredentialService(credentials, db.NewHolderBindingKeyStore(kept.Db()), kept.FileSystem(), w.status, locale)
 	return openid4vci.NewClient(http.DefaultClient, config, sdjwtvc.NewHolderVerificationProcessor(trust),
 		w.service, services.NewHolderBindingKeyService(kept.Db()), locale)
 }
@@ -155,6 +157,22 @@ func (w *wallet) keep(step) (any, error) {
 	}
 	all, err := w.service.GetCredentialMetadataList()
 	return map[string]int{"kept": len(all)}, err
+}
+
+// refresh looks the status lists up again, and counts what is revoked; the
+// engine counts what is suspended, too.
+func (w *wallet) refresh(step) (any, error) {
+	if _, err := w.status.RefreshStatuses(context.Background()); err != nil {
+		return nil, err
+	}
+	all, err := w.service.GetCredentialMetadataList()
+	revoked := 0
+	for _, c := range all {
+		if c.Revoked {
+			revoked++
+		}
+	}
+	return map[string]int{"revoked": revoked}, err
 }
 
 // decline answers no.

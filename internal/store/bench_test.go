@@ -1,0 +1,79 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"tidings"
+)
+
+// BenchmarkDelivery is what the store does for one delivery: an event comes in,
+// and the result of its one attempt is recorded. 64 of each share a commit, as
+// with 64 publishers.
+func BenchmarkDelivery(b *testing.B) {
+	const group = 64
+	var wakes []tidings.Wake
+	s, err := Open(b.Context(), Options{Dir: b.TempDir(), OnWake: func(w []tidings.Wake) { wakes = append(wakes, w...) }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	c, err := s.CreateClient(b.Context(), "default", tidings.Client{ID: "client", Scopes: tidings.AllScopes})
+	if err != nil {
+		b.Fatal(err)
+	}
+	org := c.Organisation.Key
+	if _, err := s.CreateEndpoint(b.Context(), org, tidings.NewEndpoint{Settings: tidings.Settings{URL: "https://receiver.example/webhooks", MaxInFlight: 8}}); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for done := 0; done < b.N; done += group {
+		wakes = wakes[:0]
+		writes := make([]func(*tx) error, group)
+		for i := range writes {
+			event := tidings.NewEvent{Type: tidings.IssuanceCompleted, IssuanceID: fmt.Sprint("bench-", done+i)}
+			writes[i] = func(t *tx) error {
+				_, err := s.publish(t, org, []tidings.NewEvent{event})
+				return err
+			}
+		}
+		for _, err := range s.w.submitAll(classPublish, 1, writes) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		var results []tidings.AttemptResult
+		for _, w := range wakes {
+			for _, d := range w.Deliveries {
+				results = append(results, tidings.AttemptResult{Delivery: d, Status: tidings.DeliveryDelivered,
+					Attempt: tidings.Attempt{Number: 1, StartedAt: time.Now(), Duration: time.Millisecond, StatusCode: 204}})
+			}
+		}
+		for _, err := range s.Record(results) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.StopTimer()
+	if n, err := s.BusyLanes(b.Context()); err != nil || len(n) != 0 {
+		b.Fatal(n, err)
+	}
+}
+
+func TestBind(t *testing.T) {
+	for query, want := range map[string]string{
+		"SELECT 1":          "SELECT 1",
+		"a = $1 AND b = $2": "a = ? AND b = ?",
+		"a = $2 AND b = $1": "a = ?2 AND b = ?1",
+		"a = $1 AND b = $1": "a = ?1 AND b = ?1",
+		"a = $1 AND b = $3": "a = ?1 AND b = ?3",
+		"a = $12":           "a = ?12",
+		"$1, $2, $3, $4, $5, $6, $7, $8, $9, $10": "?, ?, ?, ?, ?, ?, ?, ?, ?, ?",
+	} {
+		if got := bind(query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+}
