@@ -17,9 +17,12 @@ import (
 )
 
 // template makes a credential template with one text attribute, "name".
-func template(a *apptest.API) string {
+func template(a *apptest.API) string { return templateOf(a, "Badge") }
+
+// templateOf makes it with a code.
+func templateOf(a *apptest.API, code string) string {
 	var made struct{ ID string }
-	a.Call("POST", "/templates/credentials", apptest.Object{"name": "Badge", "code": "Badge",
+	a.Call("POST", "/templates/credentials", apptest.Object{"name": "Badge", "code": code,
 		"attributes": apptest.Object{"name": apptest.Object{"type": "string", "required": true}}}, http.StatusCreated, &made)
 	return made.ID
 }

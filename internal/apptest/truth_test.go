@@ -1,8 +1,6 @@
 package apptest_test
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,26 +23,33 @@ import (
 // the model beside it.
 type holding struct {
 	id, uri string
+	txCode  string // empty where the offer has none
 	offer   *wallet.Offer
 	token   *wallet.Token
 	dead    time.Time // when the token is
-	proofs  []string  // that were accepted
-	note    string    // the notification id
+	proofs  []proof   // that were accepted
+	notes   []string  // the notification ids, by credential
 	story
 }
 
 // GoString is how a failed schedule names it.
 func (h *holding) GoString() string { return h.id + ", " + h.state }
 
+// proof is one for a credential of an issuance.
+type proof struct {
+	credential int
+	text       string
+}
+
 // schedule is a random sequence of whatever can happen to some issuances of
 // one server, drawn step by step.
 type schedule struct {
 	*rapid.T
-	server   *apptest.Inside
-	wallet   *wallet.Wallet
-	issuer   *wallet.Issuer
-	template string
-	holdings []*holding
+	server    *apptest.Inside
+	wallet    *wallet.Wallet
+	issuer    *wallet.Issuer
+	templates []string
+	holdings  []*holding
 }
 
 // Whatever happens, in whatever order: the events tell what really happened to
@@ -58,7 +63,10 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 	draw(t, setting(t, "TIDINGS_TRUTH_RUNS", 1000))
 	server := apptest.NewInside(t, func(c *app.Config) { c.Sandbox = true })
 	w := newWallet(t, server.API).WithClock(server.Clock.Now)
-	s := schedule{server: server, wallet: w, template: template(server.API)}
+	s := schedule{server: server, wallet: w}
+	for k := range 3 {
+		s.templates = append(s.templates, templateOf(server.API, fmt.Sprint("Badge", k)))
+	}
 	var err error
 	if s.issuer, err = w.Discover(t.Context(), server.URL+"/o/default"); err != nil {
 		t.Fatal(err)
@@ -69,14 +77,15 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 		run.T = t
 		t.Repeat(map[string]func(*rapid.T){
 			"offer": run.step(run.make), "look": run.step(run.look), "redeem": run.step(run.redeem), "claim": run.step(run.claim),
-			"fetch": run.step(run.fetch), "replay": run.step(run.replay), "notify": run.step(run.notify), "simulate": run.step(run.simulate), "race": run.step(run.race),
+			"fetch": run.step(run.fetch), "replay": run.step(run.replay), "notify": run.step(run.notify), "simulate": run.step(run.simulate), "cancel": run.step(run.cancel), "guess": run.step(run.guess), "race": run.step(run.race),
 			"wait": run.step(run.wait), "restart": run.step(run.restart), "compare": run.step(run.compare),
 		})
 		run.T = t
 		run.advance(100 * 24 * time.Hour) // longer than any deadline
 		run.compare()
 		for _, h := range run.holdings {
-			if n := len(h.told); n != 2 || h.told[0] != "offered" {
+			ended := strings.Join(h.told, " ")
+			if ended != "offered "+h.state && ended != "offered partiallyIssued "+h.state || h.state == "expired" && len(h.told) > 2 {
 				t.Fatalf("the model itself is wrong: %v", h.told)
 			}
 			ends[h.state+" "+h.why]++
@@ -85,7 +94,7 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 	server.DeleteClaims()
 	server.Check()
 	t.Logf("how the issuances ended: %v", ends)
-	for _, end := range []string{"completed wallet", "completed grace", "expired ", "failed abandoned", "failed credential_failure", "failed credential_deleted"} {
+	for _, end := range []string{"completed wallet", "completed grace", "expired ", "failed abandoned", "failed incomplete", "failed tx_code", "failed canceled", "failed credential_failure", "failed credential_deleted"} {
 		if ends[end] == 0 && !t.Failed() {
 			t.Errorf("no issuance ended as %q: the test shows too little", end)
 		}
@@ -187,8 +196,7 @@ func (s *schedule) race() {
 	seen := s.see(h)
 	var wrong []error
 	for _, first := range []bool{true, false} {
-		next := h.story
-		next.told = slices.Clone(next.told)
+		next := h.story.copy()
 		var wantA, wantB bool
 		if first {
 			wantA = a.model(&next)
@@ -207,21 +215,6 @@ func (s *schedule) race() {
 	s.Fatalf("%s and %s at once fit neither order:\n%v\nnor\n%v", a.name, b.name, wrong[0], wrong[1])
 }
 
-// acts lists what can be done to an issuance whose offer is known.
-func (s *schedule) acts(h *holding) []act {
-	all := []act{s.redemption(h)}
-	if h.token != nil {
-		all = append(all, s.fetching(h))
-	}
-	if h.note != "" {
-		all = append(all, s.notification(h, wallet.Accepted), s.notification(h, wallet.Failure), s.notification(h, wallet.Deleted))
-	}
-	for _, outcome := range []string{"completed", "failed", "expired"} {
-		all = append(all, s.simulation(h, outcome))
-	}
-	return all
-}
-
 // together does all at the same time, and waits for them.
 func together(all ...func()) {
 	var group sync.WaitGroup
@@ -229,158 +222,6 @@ func together(all ...func()) {
 		group.Go(do)
 	}
 	group.Wait()
-}
-
-// The steps.
-
-func (s *schedule) make() {
-	if len(s.holdings) == 6 {
-		s.Skip("enough issuances")
-	}
-	life := time.Duration(rapid.SampledFrom([]int{1, 60, 3600, 7 * 24 * 3600}).Draw(s.T, "life")) * time.Second
-	var made issuance
-	status, answer, err := s.server.Request("POST", "/credentials/issuance", apptest.Object{
-		"credentialTemplateId": s.template, "attributes": apptest.Object{"name": "someone"}, "expiresIn": int(life.Seconds())})
-	if err := errors.Join(err, unmarshalData(answer, &made)); err != nil || status != http.StatusCreated {
-		s.Fatalf("offering: status %d, %v: %s", status, err, answer)
-	}
-	s.holdings = append(s.holdings, &holding{id: made.ID, uri: made.OfferURI,
-		story: story{state: "offered", until: s.server.Clock.Now().Add(life), told: []string{"offered"}}})
-}
-
-func (s *schedule) look() {
-	h := s.one(func(*holding) bool { return true })
-	s.take(h, act{"the offer", func() (err error) {
-		offer, err := s.wallet.ResolveOffer(context.Background(), h.uri)
-		if err == nil {
-			h.offer = offer
-		}
-		return err
-	}, func(m *story) bool { return m.state == "offered" }, []string{"not_found"}})
-}
-
-func (s *schedule) redeem() {
-	h := s.one(func(h *holding) bool { return h.offer != nil })
-	s.take(h, s.redemption(h))
-}
-
-func (s *schedule) redemption(h *holding) act {
-	now := s.server.Clock.Now()
-	return act{"redemption", func() error {
-		token, err := s.wallet.Redeem(context.Background(), s.issuer, h.offer)
-		if err == nil {
-			h.token, h.dead = token, now.Add(modelToken)
-		}
-		return err
-	}, func(m *story) bool { return m.redeem(now) }, []string{"invalid_grant"}}
-}
-
-// claim takes the steps of an undisturbed wallet, or the first two of them.
-func (s *schedule) claim() {
-	fresh := s.one(func(h *holding) bool { return h.state == "offered" })
-	all := s.holdings
-	s.holdings = []*holding{fresh}
-	s.look()
-	s.redeem()
-	if rapid.Bool().Draw(s.T, "all") {
-		s.fetch()
-	}
-	s.holdings = all
-}
-
-func (s *schedule) fetch() {
-	h := s.one(func(h *holding) bool { return h.token != nil })
-	s.take(h, s.fetching(h))
-}
-
-func (s *schedule) fetching(h *holding) act {
-	now := s.server.Clock.Now()
-	nonce, err := s.wallet.Nonce(context.Background(), s.issuer)
-	if err != nil {
-		s.Fatal(err)
-	}
-	proof, err := s.wallet.Proof(s.issuer, nonce)
-	if err != nil {
-		s.Fatal(err)
-	}
-	token, dead := h.token, h.dead
-	return act{"the credential", func() error {
-		got, err := s.wallet.Request(context.Background(), s.issuer, token, s.template, proof)
-		if err == nil {
-			h.proofs, h.note = append(h.proofs, proof), got.NotificationID
-		}
-		return err
-	}, func(m *story) bool { return now.Before(dead) && m.deliver(now) }, []string{"invalid_token", "credential_request_denied", "invalid_nonce"}}
-}
-
-func (s *schedule) replay() {
-	h := s.one(func(h *holding) bool { return len(h.proofs) > 0 })
-	proof := rapid.SampledFrom(h.proofs).Draw(s.T, "proof")
-	s.take(h, act{"a replayed proof", func() error {
-		_, err := s.wallet.Request(context.Background(), s.issuer, h.token, s.template, proof)
-		return err
-	}, func(*story) bool { return false }, []string{"invalid_token", "invalid_nonce", "invalid_proof", "credential_request_denied"}})
-}
-
-func (s *schedule) notify() {
-	h := s.one(func(h *holding) bool { return h.note != "" })
-	s.take(h, s.notification(h, rapid.SampledFrom([]string{wallet.Accepted, wallet.Accepted, wallet.Failure, wallet.Deleted}).Draw(s.T, "event")))
-}
-
-func (s *schedule) notification(h *holding, event string) act {
-	now, token, dead, note := s.server.Clock.Now(), h.token, h.dead, h.note
-	return act{"the notification " + event, func() error {
-		return s.wallet.Notify(context.Background(), s.issuer, token, note, event)
-	}, func(m *story) bool { return now.Before(dead) && m.notify(event) }, []string{"invalid_token"}}
-}
-
-func (s *schedule) simulate() {
-	if rapid.IntRange(1, 4).Draw(s.T, "luck") == 1 {
-		h := s.one(func(*holding) bool { return true })
-		s.take(h, s.simulation(h, rapid.SampledFrom([]string{"completed", "failed", "expired"}).Draw(s.T, "outcome")))
-	}
-}
-
-func (s *schedule) simulation(h *holding, outcome string) act {
-	return act{"the simulation of " + outcome, func() error {
-		return s.call("POST", "/credentials/"+h.id+"/simulate", apptest.Object{"outcome": outcome})
-	}, func(m *story) bool { return m.simulate(outcome) }, []string{"CONFLICT"}}
-}
-
-// call makes an API request; its refusal is told as a wallet's would be.
-func (s *schedule) call(method, path string, body any) error {
-	status, answer, err := s.server.Request(method, path, body)
-	var refused struct {
-		Errors []struct{ Code, Detail string }
-	}
-	if err != nil || status < 400 || json.Unmarshal(answer, &refused) != nil || len(refused.Errors) == 0 {
-		return err
-	}
-	return &wallet.ProtocolError{Route: path, Status: status, Code: refused.Errors[0].Code, Description: refused.Errors[0].Detail}
-}
-
-// wait moves the clock: by some time, or to just before, at or just behind the
-// moment at which a state ends by itself.
-func (s *schedule) wait() {
-	pause := time.Duration(rapid.SampledFrom([]int{1, 900, 4_000, 50_000}).Draw(s.T, "milliseconds")) * time.Millisecond
-	if rapid.Bool().Draw(s.T, "to a deadline") {
-		h := s.one(func(h *holding) bool { return !h.over() })
-		near := time.Duration(rapid.IntRange(-1, 1).Draw(s.T, "near")) * time.Millisecond
-		pause = max(0, h.until.Sub(s.server.Clock.Now())+near)
-	}
-	s.advance(pause)
-}
-
-func (s *schedule) advance(d time.Duration) {
-	s.server.Advance(d)
-	s.passAll()
-}
-
-// restart costs more than all other steps, so it comes less often.
-func (s *schedule) restart() {
-	if rapid.IntRange(1, 5).Draw(s.T, "luck") == 1 {
-		s.server.Restart()
-	}
 }
 
 // compare applies what is due and holds the product's issuances and events
@@ -418,10 +259,7 @@ func (s *schedule) see(h *holding) (out seen) {
 
 // differs says how what is seen is not what the model says.
 func (s seen) differs(id string, m story) error {
-	want := m.state
-	if !m.over() {
-		want = "offered"
-	}
+	want := m.shown()
 	if s.status != want || s.why != m.why || !slices.Equal(s.told, m.told) {
 		return fmt.Errorf("issuance %s is %s (%s) and told %v; want %s (%s) and %v", id, s.status, s.why, s.told, want, m.why, m.told)
 	}

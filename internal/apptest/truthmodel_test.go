@@ -1,21 +1,40 @@
 package apptest_test
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // story is the model of an issuance: what its rules say that has become of it,
 // in as few lines as they can be said. It shares nothing with the product.
 type story struct {
-	state string    // offered, redeemed, delivered; completed, failed, expired
-	until time.Time // when the state ends by itself
-	told  []string  // the events, in their order
-	why   string    // who accepted, or the code of the failure
+	state    string    // offered, redeemed, delivered; completed, failed, expired
+	until    time.Time // when the state ends by itself
+	told     []string  // the events, in their order
+	why      string    // who accepted, or the code of the failure
+	got      []bool    // which credentials the wallet has
+	accepted []bool    // and which of them it said to have accepted
+	coded    bool      // the offer has a transaction code
+	wrong    int       // how many wrong ones were tried
 }
 
-// The times of the model's server.
+// The numbers of the model's server.
 const (
-	modelGrace = 10 * time.Second
-	modelToken = 5 * time.Minute
+	modelGrace    = 10 * time.Second
+	modelToken    = 5 * time.Minute
+	modelTxCodes  = 5
+	modelWalletOK = "credential_accepted"
 )
+
+func newStory(until time.Time, credentials int, coded bool) story {
+	return story{state: "offered", until: until, told: []string{"offered"}, coded: coded, got: make([]bool, credentials), accepted: make([]bool, credentials)}
+}
+
+// copy gives a story that goes on apart from this one.
+func (s story) copy() story {
+	s.told, s.got, s.accepted = slices.Clone(s.told), slices.Clone(s.got), slices.Clone(s.accepted)
+	return s
+}
 
 func (s *story) over() bool { return s.until.IsZero() }
 
@@ -23,58 +42,105 @@ func (s *story) end(state, why string) {
 	s.state, s.why, s.until, s.told = state, why, time.Time{}, append(s.told, state)
 }
 
+// shown is the state as the API shows it.
+func (s story) shown() string {
+	switch {
+	case s.over():
+		return s.state
+	case s.state == "redeemed" && slices.Contains(s.got, true):
+		return "partiallyIssued"
+	}
+	return "offered"
+}
+
 // pass lets the time come to now.
 func (s *story) pass(now time.Time) {
-	if s.over() || now.Before(s.until) {
-		return
-	}
-	switch s.state {
-	case "offered":
+	switch {
+	case s.over() || now.Before(s.until):
+	case s.state == "offered":
 		s.end("expired", "")
-	case "redeemed":
-		s.end("failed", "abandoned")
-	case "delivered":
+	case s.state == "delivered":
 		s.end("completed", "grace")
+	case slices.Contains(s.got, true):
+		s.end("failed", "incomplete")
+	default:
+		s.end("failed", "abandoned")
 	}
 }
 
 // What wallets and programs do tells whether they get what they ask for.
 
-func (s *story) redeem(now time.Time) bool {
-	if s.state != "offered" {
+func (s *story) redeem(now time.Time, right bool) bool {
+	switch {
+	case s.state != "offered":
 		return false
-	}
-	s.state, s.until = "redeemed", now.Add(modelToken)
-	return true
-}
-
-func (s *story) deliver(now time.Time) bool {
-	if s.state == "redeemed" {
-		s.state, s.until = "delivered", now.Add(modelGrace)
+	case right || !s.coded:
+		s.state, s.until = "redeemed", now.Add(modelToken)
 		return true
 	}
-	return s.state == "delivered" || s.state == "completed"
+	if s.wrong++; s.wrong == modelTxCodes {
+		s.end("failed", "tx_code")
+	}
+	return false
 }
 
-func (s *story) notify(event string) bool {
+func (s *story) deliver(now time.Time, k int) bool {
+	if s.state != "redeemed" {
+		return s.state == "delivered" || s.state == "completed"
+	}
+	first := !slices.Contains(s.got, true)
+	s.got[k] = true
 	switch {
-	case s.over():
-	case event == "credential_accepted":
-		s.end("completed", "wallet")
-	default:
-		s.end("failed", event)
+	case !slices.Contains(s.got, false):
+		s.state, s.until = "delivered", now.Add(modelGrace)
+		s.settle()
+	case first:
+		s.told = append(s.told, "partiallyIssued")
 	}
 	return true
 }
 
-func (s *story) simulate(outcome string) bool {
+func (s *story) notify(k int, event string) bool {
+	switch {
+	case s.over():
+	case event != modelWalletOK:
+		s.end("failed", event)
+	default:
+		s.accepted[k] = true
+		s.settle()
+	}
+	return true
+}
+
+// settle completes what was delivered and accepted as a whole.
+func (s *story) settle() {
+	if s.state == "delivered" && !slices.Contains(s.accepted, false) {
+		s.end("completed", "wallet")
+	}
+}
+
+func (s *story) cancel() bool {
+	if s.state != "offered" && s.state != "redeemed" {
+		return false
+	}
+	s.end("failed", "canceled")
+	return true
+}
+
+func (s *story) simulate(now time.Time, outcome string) bool {
 	switch {
 	case s.over() || outcome == "expired" && s.state != "offered":
 		return s.state == outcome
 	case outcome == "expired":
 		s.end(outcome, "")
-	default:
-		s.notify(map[string]string{"completed": "credential_accepted", "failed": "credential_failure"}[outcome])
+		return true
+	}
+	s.redeem(now, true)
+	for k := range s.got {
+		s.deliver(now, k)
+	}
+	for k := range s.got {
+		s.notify(k, map[string]string{"completed": modelWalletOK, "failed": "credential_failure"}[outcome])
 	}
 	return true
 }
