@@ -39,7 +39,7 @@ var arrows = map[string][]string{
 		"internal/egress", "internal/issuer", "internal/server", "internal/store"},
 	"internal/bench": {root, "client", "webhook", "internal/localca", "internal/wallet"},
 	"cmd/tidings": {root, "client", "webhook", "internal/app", "internal/auth", "internal/bench",
-		"internal/egress", "internal/localca", "internal/store", "internal/wallet"},
+		"internal/egress", "internal/issuer", "internal/localca", "internal/store", "internal/wallet"},
 	"scripts/rename":  {}, // tools of the repository
 	"scripts/testrun": {},
 }

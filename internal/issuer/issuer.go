@@ -46,6 +46,7 @@ type Store interface {
 	Issuances
 	Catalogue
 	Statuses
+	Keys
 }
 
 // Config is what the issuer can be told.
@@ -87,7 +88,7 @@ type Issuer struct {
 	organisations sync.Map // slug → tidings.Organisation
 
 	ringsMu sync.Mutex
-	rings   map[string]*keyring // by organisation; filled at first use, never changed
+	rings   map[int64]checkedRing // by organisation
 }
 
 // New checks the configuration (all mistakes at once) and gets or makes the key
@@ -116,7 +117,7 @@ func New(ctx context.Context, cfg Config, store Store) (*Issuer, error) {
 	if len(key) != macKeySize {
 		return nil, fmt.Errorf("issuer: the key for codes and tokens has %d bytes, not %d", len(key), macKeySize)
 	}
-	return &Issuer{cfg: cfg, store: store, mac: key, rings: map[string]*keyring{}}, nil
+	return &Issuer{cfg: cfg, store: store, mac: key, rings: map[int64]checkedRing{}}, nil
 }
 
 func (c Config) check() error {

@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"bytes"
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,10 +11,8 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"math/big"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -29,79 +26,12 @@ const (
 	leafLife   = 2 * 365 * 24 * time.Hour
 )
 
-// keyring holds an organisation's keys: the anchor that verifiers trust, and
-// the leaves that sign. There is one leaf today; rotation appends to it, and
-// those before it stay published while their credentials live.
-type keyring struct {
-	anchor certified
-	leaves []certified // oldest first
-}
-
 // certified is a key with its certificate.
 type certified struct {
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-}
-
-func (k *keyring) current() certified { return k.leaves[len(k.leaves)-1] }
-
-// public gives the keys that verify credentials. The anchor signs none.
-func (k *keyring) public() jose.JSONWebKeySet {
-	var set jose.JSONWebKeySet
-	for _, l := range k.leaves {
-		set.Keys = append(set.Keys, jose.JSONWebKey{
-			Key: &l.key.PublicKey, KeyID: l.id(), Algorithm: string(jose.ES256), Use: "sig",
-		})
-	}
-	return set
-}
-
-// keyring gives the keys of an organisation, which are made at first use and
-// are the same on every node. The anchor stays for good; the leaf names the
-// issuer's URL, so another public URL has a leaf of its own.
-func (s *Issuer) keyring(ctx context.Context, slug string) (*keyring, error) {
-	s.ringsMu.Lock()
-	ring := s.rings[slug]
-	s.ringsMu.Unlock()
-	if ring != nil {
-		return ring, nil
-	}
-	anchor, err := s.certified(ctx, "issuer-ca/"+slug, func() (certified, error) {
-		return newAnchor(slug, s.cfg.Now())
-	})
-	if err != nil {
-		return nil, err
-	}
-	leaf, err := s.certified(ctx, "issuer-key/"+slug+"/"+s.cfg.PublicURL, func() (certified, error) {
-		return newLeaf(anchor, slug, s.IssuerURL(slug), s.cfg.Now())
-	})
-	if err != nil {
-		return nil, err
-	}
-	ring = &keyring{anchor: anchor, leaves: []certified{leaf}}
-	s.ringsMu.Lock()
-	defer s.ringsMu.Unlock()
-	s.rings[slug] = ring
-	return ring, nil
-}
-
-// certified gets or makes one key with its certificate.
-func (s *Issuer) certified(ctx context.Context, name string, make func() (certified, error)) (certified, error) {
-	text, err := s.store.Secret(ctx, name, func() ([]byte, error) {
-		c, err := make()
-		if err != nil {
-			return nil, err
-		}
-		return c.pem()
-	})
-	if err != nil {
-		return certified{}, fmt.Errorf("getting the key %s: %w", name, err)
-	}
-	c, err := readPEM(text)
-	if err != nil {
-		return certified{}, fmt.Errorf("reading the key %s: %w", name, err)
-	}
-	return c, nil
+	key   *ecdsa.PrivateKey
+	cert  *x509.Certificate
+	chain []*x509.Certificate // from the one that certified cert up to, not including, the anchor
+	root  *x509.Certificate   // the anchor where the file had it; nil for keys made here
 }
 
 // newAnchor makes an organisation's own certification authority.
@@ -180,40 +110,82 @@ func serial() *big.Int {
 	return new(big.Int).SetBytes(b)
 }
 
-// pem writes the certificate and its key (RFC 7468).
+// pem writes the certificates and the key (RFC 7468).
 func (c certified) pem() ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(c.key)
 	if err != nil {
 		return nil, err
 	}
-	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	return append(c.certificatePEM(), key...), nil
+	out := certificatePEM(c.cert)
+	for _, cert := range c.chain {
+		out = append(out, certificatePEM(cert)...)
+	}
+	if c.root != nil {
+		out = append(out, certificatePEM(c.root)...)
+	}
+	return append(out, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})...), nil
 }
 
-func (c certified) certificatePEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.cert.Raw})
+func certificatePEM(c *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 }
 
-// readPEM never repeats what it read: it would be a key.
-func readPEM(text []byte) (certified, error) {
-	first, rest := pem.Decode(text)
-	if first == nil {
-		return certified{}, errors.New("no certificate in it")
+// readPEM reads a leaf, the certificates above it, and the key, in any order
+// but that of the certificates. It never repeats what it read: it would be a
+// key.
+func readPEM(text []byte) (c certified, err error) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		switch block.Type {
+		case "CERTIFICATE":
+			cert, err := x509.ParseCertificate(block.Bytes)
+			switch {
+			case err != nil:
+				return c, errors.New("a certificate cannot be read")
+			case c.cert == nil:
+				c.cert = cert
+			case selfSigned(cert):
+				c.root = cert
+			default:
+				c.chain = append(c.chain, cert)
+			}
+		case "PRIVATE KEY", "EC PRIVATE KEY":
+			if c.key != nil {
+				return c, errors.New("there is more than one private key")
+			}
+			if c.key = parseKey(block.Bytes); c.key == nil {
+				return c, errors.New("the private key is not an ECDSA key on P-256")
+			}
+		case "EC PARAMETERS": // OpenSSL writes them before the key, which names its curve itself
+		default:
+			return c, errors.New("there is something else than certificates and a private key")
+		}
 	}
-	second, rest := pem.Decode(rest)
-	if second == nil || len(bytes.TrimSpace(rest)) > 0 {
-		return certified{}, errors.New("not a certificate and its key")
+	switch {
+	case c.cert == nil:
+		return c, errors.New("there is no certificate")
+	case c.key == nil:
+		return c, errors.New("there is no private key")
+	case !c.key.PublicKey.Equal(c.cert.PublicKey):
+		return c, errors.New("the key does not belong to the first certificate")
 	}
-	cert, err := x509.ParseCertificate(first.Bytes)
-	if err != nil {
-		return certified{}, errors.New("the certificate cannot be read")
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(second.Bytes)
+	return c, nil
+}
+
+func parseKey(der []byte) *ecdsa.PrivateKey {
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	key, ok := parsed.(*ecdsa.PrivateKey)
-	if err != nil || !ok || !key.PublicKey.Equal(cert.PublicKey) {
-		return certified{}, errors.New("the key does not belong to the certificate")
+	if err != nil {
+		key, err = x509.ParseECPrivateKey(der)
+		ok = err == nil
 	}
-	return certified{key: key, cert: cert}, nil
+	if !ok || key.Curve != elliptic.P256() {
+		return nil
+	}
+	return key
+}
+
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil
 }
 
 // id is the key's thumbprint (RFC 7638).
@@ -247,10 +219,19 @@ func (c certified) signSDJWT(payload map[string]any, disclosures []string) (stri
 	return b.String() + "~", nil
 }
 
+// x5c is the chain below the anchor, the leaf first (RFC 7515, section 4.1.6).
+func (c certified) x5c() []string {
+	out := []string{base64.StdEncoding.EncodeToString(c.cert.Raw)}
+	for _, cert := range c.chain {
+		out = append(out, base64.StdEncoding.EncodeToString(cert.Raw))
+	}
+	return out
+}
+
 // sign writes a JWT of a type, with the certificate that verifies it.
 func (c certified) sign(typ jose.ContentType, payload []byte) (string, error) {
 	options := (&jose.SignerOptions{}).WithType(typ).
-		WithHeader("x5c", []string{base64.StdEncoding.EncodeToString(c.cert.Raw)})
+		WithHeader("x5c", c.x5c())
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: c.key}, options)
 	if err != nil {
 		return "", err
@@ -260,24 +241,4 @@ func (c certified) sign(typ jose.ContentType, payload []byte) (string, error) {
 		return "", err
 	}
 	return jws.CompactSerialize()
-}
-
-// anchor serves the certificate that verifiers of this organisation's
-// credentials install as trusted.
-func (s *Issuer) anchor(w http.ResponseWriter, hr *http.Request) {
-	openToBrowsers(w.Header())
-	r := &request{Request: hr, now: s.cfg.Now()}
-	org, err := s.organisation(hr.Context(), hr.PathValue("organisation"))
-	if err != nil {
-		s.refused(w, r, err)
-		return
-	}
-	r.org = org
-	ring, err := s.keyring(hr.Context(), org.Slug)
-	if err != nil {
-		s.refused(w, r, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/pem-certificate-chain") // RFC 8555, section 9.1
-	w.Write(ring.anchor.certificatePEM())
 }

@@ -183,7 +183,7 @@ func (s *Issuer) authorizationServerMetadata(_ context.Context, r *request) (ans
 // vcIssuerMetadata serves SD-JWT VC, section 4: the keys of the credentials'
 // iss, for verifiers that trust the web rather than certificates.
 func (s *Issuer) vcIssuerMetadata(ctx context.Context, r *request) (answer, error) {
-	ring, err := s.keyring(ctx, r.org.Slug)
+	ring, err := s.keyring(ctx, r.org)
 	if err != nil {
 		return answer{}, err
 	}
@@ -195,7 +195,7 @@ func (s *Issuer) vcIssuerMetadata(ctx context.Context, r *request) (answer, erro
 
 // jwks serves the same keys alone (RFC 7517, section 5).
 func (s *Issuer) jwks(ctx context.Context, r *request) (answer, error) {
-	ring, err := s.keyring(ctx, r.org.Slug)
+	ring, err := s.keyring(ctx, r.org)
 	if err != nil {
 		return answer{}, err
 	}

@@ -32,7 +32,7 @@ func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, hol
 		}
 		return "", nil, err
 	}
-	ring, err := s.keyring(ctx, r.org.Slug)
+	ring, err := s.keyring(ctx, r.org)
 	if err != nil {
 		return "", nil, err
 	}
@@ -54,7 +54,7 @@ func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, hol
 	if status != nil {
 		payload["status"] = status
 	}
-	text, err := ring.current().signSDJWT(payload, disclosures)
+	text, err := ring.current.signSDJWT(payload, disclosures)
 	return text, places, err
 }
 

@@ -139,11 +139,11 @@ func (s *Issuer) publish(r *request) (*published, error) {
 	if r.URL.Query().Has("time") {
 		return nil, errNoHistory
 	}
-	ring, err := s.keyring(r.Context(), r.org.Slug)
+	ring, err := s.keyring(r.Context(), r.org)
 	if err != nil {
 		return nil, err
 	}
-	id, key := r.PathValue("list"), ring.current()
+	id, key := r.PathValue("list"), ring.current
 	list, version, err := s.store.StatusListVersion(r.Context(), r.org.Key, id)
 	if err != nil {
 		return nil, err

@@ -157,8 +157,8 @@ func TestCertificatesCoverIssuance(t *testing.T) {
 		if err != nil || again.id() != leaf.id() {
 			t.Errorf("read back: %v", err)
 		}
-		mixed := append(anchor.certificatePEM(), text[bytes.Index(text, []byte("-----BEGIN PRIVATE")):]...)
-		for _, bad := range [][]byte{nil, []byte("x"), anchor.certificatePEM(), mixed, append(text, 'x')} {
+		mixed := append(certificatePEM(anchor.cert), text[bytes.Index(text, []byte("-----BEGIN PRIVATE")):]...)
+		for _, bad := range [][]byte{nil, []byte("x"), certificatePEM(anchor.cert), mixed, append(text, text...)} {
 			if _, err := readPEM(bad); err == nil {
 				t.Error("a bad key file is taken")
 			}

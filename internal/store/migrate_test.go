@@ -28,6 +28,8 @@ const before = `
 		(40, 1, 'delivered', 9e15, 0, 0, 0), (41, 1, 'redeemed', 9e15, 0, 0, 0), (42, 1, 'redeemed', 9e15, 0, 0, 0), (43, 1, 'offered', 9e15, 0, 0, 0);
 	INSERT INTO credential (id, issuance_id, template_id, status, claims) VALUES
 		(50, 40, 30, 'issued', '{}'), (51, 41, 30, 'issued', '{}'), (52, 42, 30, 'offered', '{}'), (53, 43, 30, 'offered', '{}');
+	INSERT INTO secret (name, value, created_at) VALUES ('issuer-key/default/https://b.example', x'62', 6), ('issuer-key/default/https://a.example', x'61', 5),
+		('issuer-ca/default', x'63', 4);
 	INSERT INTO counter (name, value) VALUES ('retained', 9e15); -- their events may be forgotten
 	PRAGMA user_version = 1;`
 
@@ -56,6 +58,10 @@ func TestAnOlderStoreIsListedAsANewOne(t *testing.T) {
 	defer s.Close()
 	if breaches, err := s.Check(t.Context(), 10); err != nil || len(breaches) > 0 {
 		t.Errorf("the store's invariants: %v %q", err, breaches)
+	}
+	keys, err := s.IssuerKeys(t.Context(), 1)
+	if err != nil || len(keys) != 2 || keys[0].PublicURL != "https://a.example" || string(keys[0].PEM) != "a" || keys[1].Number != 2 || string(keys[1].PEM) != "b" {
+		t.Errorf("the keys that signed are %+v, %v", keys, err)
 	}
 	for want, filters := range map[int][]tidings.DeliveryFilter{
 		4: {{}}, 2: {{EventType: tidings.IssuanceOffered}, {EndpointID: "a", EventType: tidings.IssuanceFailed}},
