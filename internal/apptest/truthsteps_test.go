@@ -57,8 +57,12 @@ func (s *schedule) redeem() {
 
 // guess tries some wrong transaction codes.
 func (s *schedule) guess() {
-	h := s.one(func(h *holding) bool { return h.offer != nil && h.coded && h.state == "offered" })
-	for range rapid.SampledFrom([]int{1, modelTxCodes - 1, modelTxCodes}).Draw(s.T, "times") {
+	h := s.one(func(h *holding) bool { return h.coded && h.state == "offered" })
+	all := s.holdings
+	s.holdings = []*holding{h}
+	s.look()
+	s.holdings = all
+	for range rapid.SampledFrom([]int{modelTxCodes, modelTxCodes - 1, 1}).Draw(s.T, "times") {
 		s.take(h, s.redemption(h, true))
 	}
 }
