@@ -65,6 +65,11 @@ await serve({
   /** Sends the last request for the credential again, as it was. */
   replay: retrieve,
 
+  /** Verifies the credential as it is now, with its status where it has one. */
+  async verify() {
+    await inspect(credential)
+  },
+
   /** Tells the issuer what became of the credential. */
   async notify({ event }) {
     await client.sendNotification({ issuerMetadata, accessToken, notification: { notificationId, event } })
