@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"tidings"
+	"tidings/internal/issuer"
 )
 
 // revocable offers a credential that carries a status.
@@ -110,11 +111,21 @@ func TestStatusList(t *testing.T) {
 		t.Errorf("the list is %+v", l)
 	}
 	id := []string{i.Credentials[0].ID}
+	first, second := f.Issuer, f.node() // which has the list ready, too, and is not told of changes
+	for _, node := range []*issuer.Issuer{second, first} {
+		f.serve(node)
+		f.list(p.URI)
+	}
 	for _, step := range []struct {
 		change tidings.StatusChange
 		want   tidings.StatusValue
 	}{{tidings.Suspend, tidings.StatusSuspended}, {tidings.Resume, tidings.StatusValid}, {tidings.Revoke, tidings.StatusInvalid}} {
 		f.must(f.store.ChangeCredentials(t.Context(), f.org.Key, id, step.change, tidings.Origin{}))
+		f.serve(second)
+		if got := f.list(p.URI).at(p.Index); got != step.want {
+			t.Errorf("after %s another node's list says %d, want %d", step.change, got, step.want)
+		}
+		f.serve(first)
 		l := f.list(p.URI)
 		if got := l.at(p.Index); got != step.want {
 			t.Errorf("after %s the list says %d, want %d", step.change, got, step.want)
