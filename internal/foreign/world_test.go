@@ -38,6 +38,7 @@ type world struct {
 type issuance struct {
 	ID, Status, OfferURI, AcceptedBy string
 	Error                            *struct{ Code string }
+	TxCode                           *struct{ Value string }
 }
 
 func newWorld(t *testing.T, options ...apptest.Option) *world {
@@ -102,6 +103,14 @@ func (w *world) issue(more object) issuance {
 	offer := link.Query().Get("credential_offer_uri")
 	w.keep(offer[strings.LastIndex(offer, "/")+1:])
 	return i
+}
+
+// wrong gives a transaction code that is not the one.
+func (i issuance) wrong() string {
+	if i.TxCode.Value == "000000" {
+		return "111111"
+	}
+	return "000000"
 }
 
 // ends waits for the webhooks of an issuance, which must be of these types, in

@@ -30,9 +30,9 @@ await serve({
     return { issuer, configurations: Object.keys(offer.offeredCredentialConfigurations), version: offer.metadata.originalDraftVersion }
   },
 
-  /** Exchanges the offer's code for an access token. */
-  async redeem() {
-    token = await holder.requestToken({ resolvedCredentialOffer: offer })
+  /** Exchanges the offer's code for an access token, with the transaction code where one was entered. */
+  async redeem({ txCode }) {
+    token = await holder.requestToken({ resolvedCredentialOffer: offer, txCode })
     return { accessToken: token.accessToken }
   },
 

@@ -40,9 +40,9 @@ await serve({
     }
   },
 
-  /** Exchanges the offer's code for an access token. */
-  async redeem() {
-    const { accessTokenResponse } = await client.retrievePreAuthorizedCodeAccessTokenFromOffer({ credentialOffer: offer, issuerMetadata })
+  /** Exchanges the offer's code for an access token, with the transaction code where one was entered. */
+  async redeem({ txCode }) {
+    const { accessTokenResponse } = await client.retrievePreAuthorizedCodeAccessTokenFromOffer({ credentialOffer: offer, issuerMetadata, txCode })
     accessToken = accessTokenResponse.access_token
     return { accessToken, type: accessTokenResponse.token_type, expiresIn: accessTokenResponse.expires_in }
   },
