@@ -39,6 +39,7 @@ type issuance struct {
 	ID, Status, OfferURI, AcceptedBy string
 	Error                            *struct{ Code string }
 	TxCode                           *struct{ Value string }
+	Credentials                      []struct{ ID string }
 }
 
 func newWorld(t *testing.T, options ...apptest.Option) *world {
@@ -52,7 +53,7 @@ func newWorld(t *testing.T, options ...apptest.Option) *world {
 	w.secret = w.Secret(w.Register(w.receiver.URL))
 	var template struct{ ID, Type string }
 	w.Call("POST", "/templates/credentials", object{
-		"name": "Degree", "code": "degree", "credentialFormat": "sd-jwt",
+		"name": "Degree", "code": "degree", "credentialFormat": "sd-jwt", "revocable": true,
 		"attributes": object{
 			"given_name": object{"type": "string", "name": "Given name", "required": true},
 			"birthdate":  object{"type": "date"},

@@ -2,6 +2,7 @@ package foreign
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -190,5 +191,39 @@ func TestTheProductNeedsNothingOfYivi(t *testing.T) {
 		if err != nil || strings.Contains(string(text), "irmago") {
 			t.Errorf("%s names the engine: %v", name, err)
 		}
+	}
+}
+
+// change takes the credential of an issuance back, or gives it back.
+func (w *world) change(i issuance, change string) {
+	w.t.Helper()
+	w.Call("POST", "/credentials/"+change, object{"ids": []string{i.Credentials[0].ID}}, http.StatusNoContent, nil)
+}
+
+// Yivi's engine verifies the status list when it gets a credential, and again
+// when it looks for changes. It knows no suspension of its own.
+func TestYiviSeesWhatIsRevoked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, grace(100*time.Millisecond))
+	i := w.issue(nil)
+	wallet := w.yivi()
+	wallet.resolve(i)
+	wallet.redeem()
+	wallet.keep()
+	w.ends(i.ID, "offered", "completed")
+	sees := func(when string, want int) {
+		t.Helper()
+		var got struct{ Revoked int }
+		if wallet.do("refresh", nil, &got); got.Revoked != want {
+			t.Errorf("%s: the engine sees %d revoked credentials, want %d", when, got.Revoked, want)
+		}
+	}
+	sees("at first", 0)
+	for _, step := range []struct {
+		change  string
+		revoked int
+	}{{"suspend", 1}, {"resume", 0}, {"revoke", 1}} {
+		w.change(i, step.change)
+		sees("after "+step.change, step.revoked)
 	}
 }

@@ -51,7 +51,7 @@ async function libraryFor(credential) {
 export async function inspect(credential) {
   const library = await libraryFor(credential)
   const { payload, header, typeMetadata } = await library.verify(credential)
-  const { iss, vct, iat, cnf, ...claims } = payload
+  const { iss, vct, iat, cnf, status, ...claims } = payload
   return {
     typ: header.typ,
     issuer: iss,
@@ -72,6 +72,6 @@ export async function present(credential, claim) {
   const kb = { payload: { iat: Math.floor(Date.now() / 1000), aud: 'a-verifier', nonce: 'a-nonce' } }
   const presentation = await library.present(credential, { [claim]: true }, { kb })
   const { payload } = await library.verify(presentation, { keyBindingNonce: 'a-nonce' })
-  const { iss, vct, iat, cnf, ...claims } = payload
+  const { iss, vct, iat, cnf, status, ...claims } = payload
   return { claims }
 }
