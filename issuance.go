@@ -9,12 +9,16 @@ import "time"
 //	   │ deadline           │ deadline                  │ Notify failure, deleted
 //	   ▼                    ▼                           ▼
 //	expired              failed ◀───────────────────────┘
+//
+// A deferred issuance waits in between: redeemed, and deferred once a wallet has
+// asked for a credential that is not approved yet.
 type IssuanceState string
 
 // The states. The last three are terminal.
 const (
 	StateOffered   IssuanceState = "offered"
 	StateRedeemed  IssuanceState = "redeemed"
+	StateDeferred  IssuanceState = "deferred"
 	StateDelivered IssuanceState = "delivered"
 	StateCompleted IssuanceState = "completed"
 	StateFailed    IssuanceState = "failed"
@@ -41,6 +45,8 @@ type Issuance struct {
 	Deadline     time.Time  // when the present state ends by itself; zero in a terminal state
 	RetrievedAt  *time.Time // when a wallet first fetched the offer
 	TxCode       TxCode     // that the offer asks for
+	Deferral     Deferral   // whether something is still to be decided
+	Refreshed    int        // the number of the newest refresh token that was used
 }
 
 // IssuanceError says why an issuance failed. Code is for programs.
@@ -54,6 +60,8 @@ const (
 	FailedAbandoned  = "abandoned"  // the token was redeemed, no credential was fetched in its life
 	FailedIncomplete = "incomplete" // some credentials were fetched, not all
 	FailedCanceled   = "canceled"   // by the issuer
+	FailedDenied     = "denied"     // a deferred issuance, by the issuer's own system
+	FailedUndecided  = "undecided"  // nobody decided about it in time
 	FailedTxCode     = "tx_code"    // too many wrong transaction codes
 	// Refusals of the wallet carry the notification's event (OID4VCI 1.0, section 11.1).
 	FailedByWallet  = "credential_failure"
@@ -88,6 +96,8 @@ type Credential struct {
 	Revocable  bool           // its template says so
 	Claims     map[string]any // what is certified; personal, never in a log, an error or an event
 
+	HolderKeys string // JSON: the keys that a wallet proved when it was deferred
+
 	// ClaimsDeleted: the claims were deleted some time after the issuance's end.
 	ClaimsDeleted bool
 }
@@ -97,6 +107,7 @@ type WantedIssuance struct {
 	Credentials []WantedCredential
 	Life        time.Duration // until the offer runs out
 	TxCode      TxCode        // its length and input mode; zero for none
+	Deferred    bool          // the issuer's own system is still to decide
 	Origin
 }
 
@@ -115,6 +126,7 @@ type NewIssuance struct {
 	Credentials []NewCredential
 	Life        time.Duration // until the offer runs out
 	TxCode      TxCode
+	Deferral    Deferral
 	Origin
 }
 
@@ -145,7 +157,7 @@ func (i Issuance) Status() string {
 			return "partiallyIssued"
 		}
 		return string(StateOffered)
-	case StateDelivered:
+	case StateDeferred, StateDelivered:
 		return string(StateOffered)
 	}
 	return string(i.State)
@@ -180,14 +192,17 @@ type Refusal string
 
 // The refusals.
 const (
-	RefusedExpired   Refusal = "the offer has expired"
-	RefusedRedeemed  Refusal = "the offer was redeemed already"
-	RefusedEnded     Refusal = "the issuance has ended"
-	RefusedRevoked   Refusal = "the credential was revoked"
-	RefusedUnknown   Refusal = "the issuance has no such credential"
-	RefusedNonceUsed Refusal = "the nonce was used already"
-	RefusedDelivered Refusal = "its credentials were delivered already"
-	RefusedTxCode    Refusal = "the transaction code is wrong"
+	RefusedExpired     Refusal = "the offer has expired"
+	RefusedRedeemed    Refusal = "the offer was redeemed already"
+	RefusedEnded       Refusal = "the issuance has ended"
+	RefusedRevoked     Refusal = "the credential was revoked"
+	RefusedUnknown     Refusal = "the issuance has no such credential"
+	RefusedNonceUsed   Refusal = "the nonce was used already"
+	RefusedDelivered   Refusal = "its credentials were delivered already"
+	RefusedPending     Refusal = "it is not decided yet"
+	RefusedNotDeferred Refusal = "there is nothing to decide"
+	RefusedRefresh     Refusal = "the refresh token was used already"
+	RefusedTxCode      Refusal = "the transaction code is wrong"
 )
 
 // Error gives the reason as a sentence without its full stop.
@@ -221,7 +236,10 @@ func (i *Issuance) pass(now time.Time) []EventType {
 	switch i.State {
 	case StateOffered:
 		return i.end(StateExpired, IssuanceExpired, now)
-	case StateRedeemed:
+	case StateRedeemed, StateDeferred:
+		if i.Deferral == DeferralPending {
+			return i.fail(FailedUndecided, "Nobody approved or denied the deferred credential in time.", now)
+		}
 		if i.issued() > 0 {
 			return i.fail(FailedIncomplete, "The wallet did not fetch all credentials before its access ended.", now)
 		}
@@ -269,8 +287,9 @@ func (Retrieve) apply(i *Issuance, now time.Time) ([]EventType, error) {
 // Redeem: a wallet exchanged the pre-authorized code for an access token.
 // Only one ever succeeds. A wrong transaction code burns nothing, but is counted.
 type Redeem struct {
-	AccessLife time.Duration // how long the wallet may fetch credentials
-	TxCode     []byte        // the hash of the transaction code that it sent
+	AccessLife   time.Duration // how long the wallet may fetch credentials
+	DeferralLife time.Duration // the same where the issuance is deferred
+	TxCode       []byte        // the hash of the transaction code that it sent
 }
 
 func (s Redeem) apply(i *Issuance, now time.Time) ([]EventType, error) {
@@ -279,7 +298,11 @@ func (s Redeem) apply(i *Issuance, now time.Time) ([]EventType, error) {
 		if i.TxCode.Asked() && !i.TxCode.is(s.TxCode) {
 			return i.wrongTxCode(now), RefusedTxCode
 		}
-		i.State, i.Deadline, i.UpdatedAt = StateRedeemed, now.Add(s.AccessLife), now
+		life := s.AccessLife
+		if i.Deferral != "" {
+			life = s.DeferralLife
+		}
+		i.State, i.Deadline, i.UpdatedAt = StateRedeemed, now.Add(life), now
 		return nil, nil
 	case StateExpired:
 		return nil, RefusedExpired
@@ -299,7 +322,7 @@ func (i *Issuance) wrongTxCode(now time.Time) []EventType {
 // its key with a nonce. It may be repeated, as an answer can get lost.
 type Deliver struct {
 	CredentialID string
-	Nonce        UsedNonce
+	Nonce        UsedNonce     // zero where the keys were proved before
 	Statuses     []StatusIndex // of its signed copies, where its template is revocable
 	Grace        time.Duration // how long the wallet may still refuse; 0 completes at once
 }
@@ -320,12 +343,14 @@ func (s Deliver) apply(i *Issuance, now time.Time) ([]EventType, error) {
 		return nil, RefusedRevoked
 	case i.State == StateDelivered || i.State == StateCompleted:
 		return nil, nil // once more: the state stays
-	case i.State != StateRedeemed:
+	case i.State != StateRedeemed && i.State != StateDeferred:
 		return nil, RefusedEnded
+	case i.Deferral == DeferralPending:
+		return nil, RefusedPending
 	case c.Status.Delivered():
 		return nil, nil
 	}
-	c.Status, i.UpdatedAt = CredentialIssued, now
+	c.Status, i.UpdatedAt, i.State = CredentialIssued, now, StateRedeemed
 	if n := i.issued(); n < len(i.Credentials) {
 		if n == 1 {
 			return []EventType{IssuancePartiallyIssued}, nil

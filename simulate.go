@@ -60,6 +60,9 @@ func (s Simulate) steps(i Issuance) (steps []Step) {
 	if i.State == StateOffered {
 		steps = append(steps, Redeem{AccessLife: life, TxCode: i.TxCode.Hash})
 	}
+	if i.Deferral == DeferralPending {
+		steps = append(steps, Decide{Decision: Approve})
+	}
 	for _, c := range i.Credentials {
 		if c.Status == CredentialOffered {
 			steps = append(steps, Deliver{CredentialID: c.ID, Grace: life})

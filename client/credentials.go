@@ -75,6 +75,9 @@ type NewIssuance struct {
 	// TxCode asks for a code that the holder has to enter; nil for none. The
 	// zero NewTxCode is one of six digits.
 	TxCode *NewTxCode `json:"txCode,omitempty"`
+	// Deferred has the wallet wait until your own system decides; see
+	// [Client.DecideDeferral].
+	Deferred bool `json:"deferred,omitempty"`
 }
 
 // NewCredential is one of several credentials of an issuance.
@@ -103,7 +106,8 @@ type Issuance struct {
 	Status      string             `json:"status"` // offered, partiallyIssued, completed, failed or expired
 	Error       *IssuanceError     `json:"error"`  // why it failed
 	Credentials []Credential       `json:"credentials"`
-	TxCode      *TxCode            `json:"txCode"` // nil where the offer asks for none
+	TxCode      *TxCode            `json:"txCode"`   // nil where the offer asks for none
+	Deferral    tidings.Deferral   `json:"deferral"` // empty where there is nothing to decide
 	AcceptedBy  tidings.AcceptedBy `json:"acceptedBy"`
 	RetrievedAt *time.Time         `json:"retrievedAt"` // when a wallet first fetched the offer
 	CreatedAt   time.Time          `json:"createdAt"`
@@ -229,4 +233,15 @@ func (c *Client) RevokeByID(ctx context.Context, id string) error {
 func (c *Client) CancelIssuance(ctx context.Context, id string) error {
 	_, err := one[struct{}](ctx, c, request{method: http.MethodDelete, path: path("credentials", id)})
 	return err
+}
+
+// DeferralDecision approves or denies a deferred issuance.
+type DeferralDecision struct {
+	Decision tidings.Decision `json:"decision"`
+	Reason   string           `json:"reason,omitempty"` // of a denial; told to no wallet
+}
+
+// DecideDeferral approves or denies a deferred issuance, days later too.
+func (c *Client) DecideDeferral(ctx context.Context, id string, d DeferralDecision) (Issuance, error) {
+	return one[Issuance](ctx, c, request{method: http.MethodPost, path: path("credentials", id, "deferral"), body: d, repeatable: true})
 }

@@ -248,6 +248,11 @@ func issuances(t *testing.T, c *client.Client) {
 	if list := all(t, c.Issuances(ctx, client.IssuanceQuery{Status: "offered", CredentialTemplateID: made.ID})); len(list) != 1 {
 		t.Errorf("issuances %+v", list)
 	}
+	waits := must[client.Issuance](t)(c.CreateIssuance(ctx, client.NewIssuance{CredentialTemplateID: made.ID, Attributes: map[string]any{"holder": "Zainab"}, Deferred: true}))
+	if decided := must[client.Issuance](t)(c.DecideDeferral(ctx, waits.ID, client.DeferralDecision{Decision: tidings.Approve})); waits.Deferral != tidings.DeferralPending || decided.Deferral != tidings.DeferralApproved {
+		t.Errorf("deferral %q, then %q", waits.Deferral, decided.Deferral)
+	}
+	must[client.Issuance](t)(c.DecideDeferral(ctx, waits.ID, client.DeferralDecision{Decision: tidings.Deny}))
 	several := must[client.Issuance](t)(c.CreateIssuance(ctx, client.NewIssuance{TxCode: &client.NewTxCode{},
 		Credentials: []client.NewCredential{{CredentialTemplateID: made.ID, Attributes: map[string]any{"holder": "Zainab"}}}}))
 	if several.TxCode == nil || len(several.TxCode.Value) != 6 || several.TxCode.InputMode != tidings.InputNumeric {

@@ -50,14 +50,15 @@ var methods = map[string][]any{
 	"POST /templates/credentials/{id}/archive":   {(*client.Client).ArchiveTemplate},
 	"POST /templates/credentials/{id}/unarchive": {(*client.Client).UnarchiveTemplate},
 
-	"POST /credentials/issuance":    {(*client.Client).CreateIssuance},
-	"GET /credentials":              {(*client.Client).Issuances},
-	"POST /credentials/revoke":      {(*client.Client).RevokeCredentials},
-	"POST /credentials/suspend":     {(*client.Client).SuspendCredentials},
-	"POST /credentials/resume":      {(*client.Client).ResumeCredentials},
-	"POST /credentials/{id}/revoke": {(*client.Client).RevokeByID},
-	"GET /credentials/{id}":         {(*client.Client).Issuance},
-	"DELETE /credentials/{id}":      {(*client.Client).CancelIssuance},
+	"POST /credentials/issuance":      {(*client.Client).CreateIssuance},
+	"GET /credentials":                {(*client.Client).Issuances},
+	"POST /credentials/revoke":        {(*client.Client).RevokeCredentials},
+	"POST /credentials/suspend":       {(*client.Client).SuspendCredentials},
+	"POST /credentials/resume":        {(*client.Client).ResumeCredentials},
+	"POST /credentials/{id}/revoke":   {(*client.Client).RevokeByID},
+	"GET /credentials/{id}":           {(*client.Client).Issuance},
+	"POST /credentials/{id}/deferral": {(*client.Client).DecideDeferral},
+	"DELETE /credentials/{id}":        {(*client.Client).CancelIssuance},
 
 	"POST /credentials/{id}/simulate": {(*client.Client).SimulateIssuance},
 }

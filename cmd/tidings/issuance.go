@@ -18,6 +18,7 @@ type issuanceCommand struct {
 	Get    issuanceGet    `cmd:"" help:"Show an issuance and what became of it."`
 	Create issuanceCreate `cmd:"" help:"Offer a credential to a holder: prints the link to hand over."`
 	Cancel issuanceCancel `cmd:"" help:"Take an offer back: the issuance fails."`
+	Defer  issuanceDefer  `cmd:"" help:"Approve or deny a deferred issuance."`
 
 	Simulate issuanceSimulate `cmd:"" help:"In a sandbox only (serve --sandbox): end an issuance as if a wallet had."`
 }
@@ -58,6 +59,7 @@ func issuanceView(i client.Issuance) view {
 	if i.Error != nil {
 		v.add("error", i.Error.Code+": "+i.Error.Message)
 	}
+	v.add("deferral", string(i.Deferral))
 	v.add("accepted by", string(i.AcceptedBy))
 	v.add("created", stamp(i.CreatedAt))
 	v.add("retrieved", optionalStamp(i.RetrievedAt))
@@ -81,6 +83,7 @@ type issuanceCreate struct {
 	TxCode         bool          `help:"The holder has to enter a code that you hand over by another way. It is printed once."`
 	TxCodeLength   int           `placeholder:"6" help:"How many characters that code has, 4 to 16."`
 	TxCodeMode     string        `placeholder:"MODE" help:"numeric or text. Default: numeric."`
+	Deferred       bool          `help:"The wallet waits until you approve or deny ('tidings issuance defer')."`
 	ExpiresIn      time.Duration `placeholder:"168h" help:"How long the offer can be accepted, in whole seconds. Default: the server's."`
 	IdempotencyKey string        `placeholder:"KEY" help:"The same key again gives the first result, for 24 hours."`
 }
@@ -104,7 +107,7 @@ func (c issuanceCreate) Run(ctx context.Context, env *environment) error {
 	if c.ExpiresIn < 0 || c.ExpiresIn%time.Second != 0 {
 		return usageError{fmt.Errorf("--expires-in %v: it is whole seconds, such as 90s or 24h", c.ExpiresIn)}
 	}
-	wanted := client.NewIssuance{CredentialTemplateID: c.Template, Attributes: attributes, ExpiresIn: int64(c.ExpiresIn / time.Second)}
+	wanted := client.NewIssuance{CredentialTemplateID: c.Template, Attributes: attributes, Deferred: c.Deferred, ExpiresIn: int64(c.ExpiresIn / time.Second)}
 	if err := c.several(&wanted); err != nil {
 		return usageError{err}
 	}
@@ -140,6 +143,21 @@ type issuanceCancel struct {
 func (c issuanceCancel) Run(ctx context.Context, env *environment) error {
 	return c.show(env, func(api *client.Client) (view, error) {
 		return view{ids: []string{c.ID}, note: "canceled " + c.ID}, api.CancelIssuance(ctx, c.ID)
+	})
+}
+
+type issuanceDefer struct {
+	remoteFlags
+	Decision string `arg:"" enum:"approve,deny" help:"approve or deny."`
+	ID       string `arg:"" help:"The issuance's id."`
+	Reason   string `placeholder:"TEXT" help:"Why it is denied; told to no wallet."`
+}
+
+// Run decides about a deferred issuance.
+func (c issuanceDefer) Run(ctx context.Context, env *environment) error {
+	return c.show(env, func(api *client.Client) (view, error) {
+		i, err := api.DecideDeferral(ctx, c.ID, client.DeferralDecision{Decision: tidings.Decision(c.Decision), Reason: c.Reason})
+		return issuanceView(i), err
 	})
 }
 

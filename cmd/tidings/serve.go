@@ -26,6 +26,7 @@ type serveCommand struct {
 	OfferLife             time.Duration   `env:"TIDINGS_OFFER_LIFE" default:"168h" help:"How long an offer can be accepted."`
 	AcceptanceGrace       time.Duration   `env:"TIDINGS_ACCEPTANCE_GRACE" default:"10s" help:"How long a wallet may still refuse a delivered credential."`
 	TokenLife             time.Duration   `env:"TIDINGS_TOKEN_LIFE" default:"5m" help:"How long a wallet's access token works."`
+	DeferralLife          time.Duration   `env:"TIDINGS_DEFERRAL_LIFE" default:"336h" help:"How long a deferred issuance waits for its decision and its wallet."`
 	RetrySchedule         []time.Duration `env:"TIDINGS_RETRY_SCHEDULE" default:"5s,5m,30m,2h,5h,10h,14h,20h,24h" placeholder:"5s,5m,…" help:"Delays after each failed attempt."`
 	AttemptTimeout        time.Duration   `env:"TIDINGS_ATTEMPT_TIMEOUT" default:"15s" help:"Time for one request to a receiver."`
 	DisableAfter          time.Duration   `env:"TIDINGS_DISABLE_AFTER" default:"120h" help:"An endpoint that has only failed for so long is disabled."`
@@ -86,7 +87,7 @@ func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 	cfg.Listen, cfg.Data, cfg.PublicURL = c.Listen, c.Data, c.PublicURL
 	cfg.TLSCert, cfg.TLSKey = c.TLSCert, c.TLSKey
 	cfg.EgressAllow = c.EgressAllow
-	cfg.OfferLife, cfg.AcceptanceGrace, cfg.TokenLife = c.OfferLife, c.AcceptanceGrace, c.TokenLife
+	cfg.OfferLife, cfg.AcceptanceGrace, cfg.TokenLife, cfg.DeferralLife = c.OfferLife, c.AcceptanceGrace, c.TokenLife, c.DeferralLife
 	cfg.RetrySchedule, cfg.AttemptTimeout, cfg.DisableAfter = c.RetrySchedule, c.AttemptTimeout, c.DisableAfter
 	cfg.DrainTimeout, cfg.Retention, cfg.ClaimsRetention = c.DrainTimeout, c.Retention, c.ClaimsRetention
 	cfg.Sandbox = c.Sandbox

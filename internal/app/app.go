@@ -85,7 +85,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.issuer, err = issuer.New(ctx, issuer.Config{PublicURL: a.URL, AccessLife: cfg.TokenLife, Grace: cfg.AcceptanceGrace, Now: cfg.Now, Log: cfg.Log}, a.Store)
+	a.issuer, err = issuer.New(ctx, issuer.Config{PublicURL: a.URL, AccessLife: cfg.TokenLife, DeferralLife: cfg.DeferralLife, Grace: cfg.AcceptanceGrace, Now: cfg.Now, Log: cfg.Log}, a.Store)
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,7 @@ type Config struct {
 	OfferLife       time.Duration // how long an offer can be accepted where its maker does not say
 	AcceptanceGrace time.Duration // how long a wallet may still refuse; 0 completes at once
 	TokenLife       time.Duration // of a wallet's access token
+	DeferralLife    time.Duration // how long a deferred issuance waits for its decision and its wallet
 
 	Retention       time.Duration // how long events and deliveries are kept; 0: for ever
 	ClaimsRetention time.Duration // how long claims are kept once their issuance has ended
@@ -69,6 +70,7 @@ func Default() Config {
 		OfferLife:       168 * time.Hour,
 		AcceptanceGrace: 10 * time.Second,
 		TokenLife:       5 * time.Minute,
+		DeferralLife:    336 * time.Hour,
 		Retention:       720 * time.Hour,
 		ClaimsRetention: 168 * time.Hour,
 		QuotaEndpoints:  tidings.MaxEndpoints,
@@ -97,6 +99,7 @@ func (c Config) check() error {
 	mistake(c.OfferLife < tidings.MinOfferLife || c.OfferLife > tidings.MaxOfferLife, "offer-life is 1s to 2160h (90 days), not %v", c.OfferLife)
 	mistake(c.AcceptanceGrace < 0 || c.AcceptanceGrace > 24*time.Hour, "acceptance-grace is 0 to 24h, not %v", c.AcceptanceGrace)
 	mistake(c.TokenLife < time.Second || c.TokenLife > 5*time.Minute, "token-life is 1s to 5m, not %v", c.TokenLife)
+	mistake(c.DeferralLife < time.Second || c.DeferralLife > tidings.MaxOfferLife, "deferral-life is 1s to 2160h (90 days), not %v", c.DeferralLife)
 	mistake(c.Retention < 0 || c.Retention > 0 && c.Retention < time.Hour, "retention is 1h or more, or 0 to keep everything, not %v", c.Retention)
 	// A wallet whose answer was lost may ask again while its token lives.
 	mistake(c.ClaimsRetention < 5*time.Minute || c.ClaimsRetention > 8760*time.Hour, "claims-retention is 5m to 8760h (a year), not %v", c.ClaimsRetention)

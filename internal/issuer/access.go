@@ -19,17 +19,29 @@ type access struct {
 const flagIdentifiers = 1
 
 func (s *Issuer) sealAccess(org tidings.Organisation, a access) string {
-	var flags byte
-	if a.identifiers {
-		flags |= flagIdentifiers
-	}
-	body := appendRandom(appendTime([]byte{flags}, a.expires))
-	return s.mac.seal(forAccess, append(body, a.issuance...), org.Slug)
+	return s.mac.seal(forAccess, a.bytes(), org.Slug)
 }
 
 func (s *Issuer) openAccess(org tidings.Organisation, token string) (access, bool) {
 	body, ok := s.mac.open(forAccess, token, org.Slug)
 	if !ok {
+		return access{}, false
+	}
+	return readAccess(body)
+}
+
+// bytes and readAccess write what a token says, with random bytes in it that
+// make each another.
+func (a access) bytes() []byte {
+	var flags byte
+	if a.identifiers {
+		flags |= flagIdentifiers
+	}
+	return append(appendRandom(appendTime([]byte{flags}, a.expires)), a.issuance...)
+}
+
+func readAccess(body []byte) (access, bool) {
+	if len(body) == 0 {
 		return access{}, false
 	}
 	expires, rest, ok := cutTime(body[1:])

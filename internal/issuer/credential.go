@@ -72,13 +72,24 @@ func (s *Issuer) credential(ctx context.Context, r *request) (answer, error) {
 		return answer{}, err
 	}
 
-	// 5. The credential itself, a copy for each key.
+	// 5. A deferred credential that is not approved is not made yet (section 8.3).
+	if i.Deferral == tidings.DeferralPending {
+		return s.deferCredential(ctx, r, i, c, p)
+	}
+
+	// 6. The credential itself, and its delivery.
+	return s.deliver(ctx, r, i, c, p)
+}
+
+// deliver signs a credential for the keys that were proved and delivers it.
+func (s *Issuer) deliver(ctx context.Context, r *request, i tidings.Issuance, c tidings.Credential, p proofs) (answer, error) {
+	// 1. The credential itself, a copy for each key.
 	copies, statuses, err := s.signAll(ctx, r, c, p.keys)
 	if err != nil {
 		return answer{}, err
 	}
 
-	// 6. Delivery, which spends the nonce. Of any number of requests with one
+	// 2. Delivery, which spends the nonce. Of any number of requests with one
 	// proof, one wins.
 	i, err = s.store.Transition(ctx, r.org.Key, i.ID, tidings.Deliver{CredentialID: c.ID, Nonce: p.nonce, Statuses: statuses, Grace: s.cfg.Grace})
 	if err != nil {
@@ -86,7 +97,7 @@ func (s *Issuer) credential(ctx context.Context, r *request) (answer, error) {
 	}
 	s.cfg.Log.InfoContext(ctx, "credential delivered", "organisation", r.org.Slug, "issuance", i.ID, "credential", c.ID)
 
-	// 7. The answer.
+	// 3. The answer.
 	return answer{body: credentialAnswer{Credentials: copies, NotificationID: s.notificationID(r.org, i.ID, c.ID)}}, nil
 }
 

@@ -55,6 +55,7 @@ func (s *Issuer) Handler() http.Handler {
 	route("POST", "/o/{organisation}/token", s.token)                      // section 6
 	route("POST", "/o/{organisation}/nonce", s.nonce)                      // section 7
 	route("POST", "/o/{organisation}/credential", s.credential)            // section 8
+	route("POST", "/o/{organisation}/deferred_credential", s.deferred)     // section 9
 	route("POST", "/o/{organisation}/notification", s.notification)        // section 11
 	wellKnown("openid-credential-issuer", s.issuerMetadata)                // section 12.2
 	wellKnown("oauth-authorization-server", s.authorizationServerMetadata) // section 12.3

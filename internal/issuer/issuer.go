@@ -59,6 +59,10 @@ type Config struct {
 	// also the most that the product promises.
 	AccessLife time.Duration
 
+	// DeferralLife is how long a deferred issuance may wait for its decision and
+	// its wallet, from the redemption of its offer. Default 14 days.
+	DeferralLife time.Duration
+
 	// Grace is how long a wallet may still refuse a delivered credential before
 	// the issuance completes by itself. 0 is a choice, not the default: it
 	// completes at delivery. Say [DefaultGrace] for the product's default.
@@ -74,8 +78,9 @@ type Config struct {
 
 // The default of [Config.Grace], and the bound and default of [Config.AccessLife].
 const (
-	DefaultGrace  = 10 * time.Second
-	MaxAccessLife = 5 * time.Minute
+	DefaultGrace        = 10 * time.Second
+	DefaultDeferralLife = 14 * 24 * time.Hour
+	MaxAccessLife       = 5 * time.Minute
 )
 
 // Issuer serves the protocol for every organisation.
@@ -96,6 +101,9 @@ type Issuer struct {
 func New(ctx context.Context, cfg Config, store Store) (*Issuer, error) {
 	if cfg.AccessLife == 0 {
 		cfg.AccessLife = MaxAccessLife
+	}
+	if cfg.DeferralLife == 0 {
+		cfg.DeferralLife = DefaultDeferralLife
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

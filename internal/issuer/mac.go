@@ -24,6 +24,8 @@ const (
 	forAccess       = "access token"
 	forNonce        = "nonce"
 	forNotification = "notification"
+	forRefresh      = "refresh token"
+	forDeferral     = "transaction id"
 	forTxCode       = "transaction code"
 )
 

@@ -16,6 +16,7 @@ type issuerMetadata struct {
 	Issuer         string                   `json:"credential_issuer"`
 	Credential     string                   `json:"credential_endpoint"`
 	Nonce          string                   `json:"nonce_endpoint"`
+	Deferred       string                   `json:"deferred_credential_endpoint"`
 	Notification   string                   `json:"notification_endpoint"`
 	Batch          batch                    `json:"batch_credential_issuance"`
 	Display        []display                `json:"display"`
@@ -76,6 +77,7 @@ func (s *Issuer) issuerMetadata(ctx context.Context, r *request) (answer, error)
 		Issuer:         base,
 		Credential:     base + "/credential",
 		Nonce:          base + "/nonce",
+		Deferred:       base + "/deferred_credential",
 		Notification:   base + "/notification",
 		Batch:          batch{batchSize},
 		Display:        []display{{Name: r.org.Slug}},
@@ -175,7 +177,7 @@ func (s *Issuer) authorizationServerMetadata(_ context.Context, r *request) (ans
 		AnonymousGrant bool     `json:"pre-authorized_grant_anonymous_access_supported"`
 	}{
 		Issuer: base, Token: base + "/token", JWKS: base + "/jwks",
-		Grants: []string{grantPreAuthorized}, ResponseTypes: []string{}, ClientAuth: []string{"none"},
+		Grants: []string{grantPreAuthorized, grantRefresh}, ResponseTypes: []string{}, ClientAuth: []string{"none"},
 		DetailTypes: []string{detailType}, AnonymousGrant: true,
 	}}, nil
 }

@@ -36,6 +36,9 @@ func (s *Issuer) Offer(ctx context.Context, org tidings.Organisation, w tidings.
 	if w.TxCode.Asked() {
 		n.TxCode = s.newTxCode(org, w.TxCode)
 	}
+	if w.Deferred {
+		n.Deferral = tidings.DeferralPending
+	}
 	i, err := s.store.CreateIssuance(ctx, org, n)
 	if err == nil && n.TxCode.Asked() && bytes.Equal(i.TxCode.Hash, n.TxCode.Hash) {
 		i.TxCode.Value = n.TxCode.Value

@@ -24,6 +24,7 @@ type tokenAnswer struct {
 	AccessToken string   `json:"access_token"`
 	TokenType   string   `json:"token_type"`
 	ExpiresIn   int      `json:"expires_in"`
+	Refresh     string   `json:"refresh_token,omitempty"`
 	Details     []detail `json:"authorization_details,omitempty"`
 }
 
@@ -47,10 +48,12 @@ func (s *Issuer) token(ctx context.Context, r *request) (answer, error) {
 	// 2. The grant.
 	switch form.Get("grant_type") {
 	case grantPreAuthorized:
+	case grantRefresh:
+		return s.refresh(ctx, r, form)
 	case "":
 		return answer{}, refuse("invalid_request", "The parameter grant_type is required.")
 	default:
-		return answer{}, refuse("unsupported_grant_type", "Only the pre-authorized code grant is supported.")
+		return answer{}, refuse("unsupported_grant_type", "Only the pre-authorized code grant and the refresh of its tokens are supported.")
 	}
 
 	// 3. The client. The flow is anonymous (section 6.1): a client_id may be
@@ -83,7 +86,7 @@ func (s *Issuer) token(ctx context.Context, r *request) (answer, error) {
 
 	// 7. Redemption, if the transaction code is right. Of any number of requests,
 	// one wins.
-	i, err = s.store.Transition(ctx, r.org.Key, i.ID, tidings.Redeem{AccessLife: s.cfg.AccessLife, TxCode: txHash})
+	i, err = s.store.Transition(ctx, r.org.Key, i.ID, tidings.Redeem{AccessLife: s.cfg.AccessLife, DeferralLife: s.cfg.DeferralLife, TxCode: txHash})
 	if err != nil {
 		return answer{}, refusedGrant(err)
 	}
@@ -91,10 +94,18 @@ func (s *Issuer) token(ctx context.Context, r *request) (answer, error) {
 
 	// 8. The answer. The token ends when the issuance stops waiting for it.
 	a := access{issuance: i.ID, expires: i.UpdatedAt.Add(s.cfg.AccessLife), identifiers: len(details) > 0}
-	return answer{body: tokenAnswer{
+	out := s.tokens(r, a, details)
+	if i.Deferral != "" {
+		out.Refresh = s.sealRefresh(r.org, refreshToken{access: access{issuance: i.ID, expires: i.Deadline, identifiers: a.identifiers}, number: 1})
+	}
+	return answer{body: out}, nil
+}
+
+func (s *Issuer) tokens(r *request, a access, details []detail) tokenAnswer {
+	return tokenAnswer{
 		AccessToken: s.sealAccess(r.org, a), TokenType: "Bearer",
 		ExpiresIn: max(1, int(a.expires.Sub(r.now)/time.Second)), Details: details,
-	}}, nil
+	}
 }
 
 // errGrant does not tell a wrong code from a spent or expired one.
@@ -126,7 +137,7 @@ func tokenForm(r *request) (url.Values, error) {
 	if err != nil {
 		return nil, refuse("invalid_request", "The form is malformed.")
 	}
-	for _, name := range []string{"grant_type", "pre-authorized_code", "tx_code", "authorization_details"} {
+	for _, name := range []string{"grant_type", "pre-authorized_code", "tx_code", "authorization_details", "refresh_token"} {
 		if len(form[name]) > 1 {
 			return nil, refuse("invalid_request", "A parameter is repeated.")
 		}

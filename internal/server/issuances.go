@@ -20,6 +20,7 @@ type NewIssuance struct {
 	Credentials          []NewCredential `json:"credentials,omitempty"`
 	ExpiresIn            *int64          `json:"expiresIn,omitzero"` // seconds, 1 to 7,776,000
 	TxCode               *TxCodeRequest  `json:"txCode,omitzero"`
+	Deferred             bool            `json:"deferred,omitzero"` // the issuer's own system still decides
 }
 
 // NewCredential is one of several credentials of an issuance.
@@ -78,7 +79,8 @@ type Issuance struct {
 	Status      string             `json:"status"`
 	Error       *IssuanceError     `json:"error"` // why it failed
 	Credentials []Credential       `json:"credentials"`
-	TxCode      *TxCode            `json:"txCode,omitzero"` // where the offer asks for one
+	TxCode      *TxCode            `json:"txCode,omitzero"`    // where the offer asks for one
+	Deferral    tidings.Deferral   `json:"deferral,omitempty"` // where the issuer's own system decides
 	AcceptedBy  tidings.AcceptedBy `json:"acceptedBy,omitempty"`
 	RetrievedAt *Time              `json:"retrievedAt,omitzero"` // when a wallet first fetched the offer
 	CreatedAt   Time               `json:"createdAt"`
@@ -109,7 +111,7 @@ type Credential struct {
 func (s *Server) showIssuance(i tidings.Issuance) Issuance {
 	offer := s.cfg.Issuer.OfferURI(i)
 	out := Issuance{
-		ID: i.ID, Status: i.Status(), AcceptedBy: i.AcceptedBy, RetrievedAt: optionalTime(i.RetrievedAt),
+		ID: i.ID, Status: i.Status(), AcceptedBy: i.AcceptedBy, Deferral: i.Deferral, RetrievedAt: optionalTime(i.RetrievedAt),
 		CreatedAt: Time(i.CreatedAt), UpdatedAt: Time(i.UpdatedAt), ExpiresAt: Time(i.ExpiresAt),
 		OfferURI: offer, OfferQRURI: offer + "&qr=true",
 		Credentials: make([]Credential, len(i.Credentials)),
@@ -153,6 +155,7 @@ func (in NewIssuance) noun(life time.Duration) (out tidings.WantedIssuance, err 
 		}
 		out.Life = time.Duration(*in.ExpiresIn) * time.Second
 	}
+	out.Deferred = in.Deferred
 	out.TxCode, err = in.TxCode.noun()
 	return out, err
 }
@@ -188,6 +191,27 @@ func (s *Server) cancelIssuance(ctx context.Context, c *call, _ none) (none, err
 		return none{}, tidings.Conflict("It cannot be canceled any more: %s.", refusal)
 	}
 	return none{}, err
+}
+
+// DeferralDecision approves or denies a deferred issuance.
+type DeferralDecision struct {
+	Decision tidings.Decision `json:"decision"`
+	Reason   string           `json:"reason,omitempty"`
+}
+
+func (s *Server) decideDeferral(ctx context.Context, c *call, in DeferralDecision) (Issuance, error) {
+	step := tidings.Decide{Decision: in.Decision, Reason: in.Reason}
+	if err := step.Check(); err != nil {
+		return Issuance{}, err
+	}
+	i, err := s.cfg.Issuances.Transition(ctx, c.Organisation.Key, c.id, step)
+	if refusal, ok := errors.AsType[tidings.Refusal](err); ok {
+		return Issuance{}, tidings.Conflict("It cannot be decided: %s.", refusal)
+	}
+	if err != nil {
+		return Issuance{}, err
+	}
+	return s.showIssuance(i), nil
 }
 
 func (s *Server) listIssuances(ctx context.Context, c *call) (page[Issuance], error) {

@@ -85,3 +85,38 @@ func TestCancel(t *testing.T) {
 		t.Errorf("it tells %q", got)
 	}
 }
+
+// deferred makes an issuance that the organisation's own system decides about.
+func (w *world) deferred(template string) string {
+	w.t.Helper()
+	return w.post("/credentials/issuance", `{"credentialTemplateId":"`+template+`","attributes":{"given_name":"A"},"deferred":true}`).want(201).data()["id"].(string)
+}
+
+// A deferred issuance is approved or denied, and says so.
+func TestDecideDeferral(t *testing.T) {
+	w := newWorld(t)
+	template := w.template("Member")
+	id := w.deferred(template)
+	path := "/credentials/" + id + "/deferral"
+	for body, at := range map[string]string{`{}`: "/decision", `{"decision":"maybe"}`: "/decision", `{"decision":"deny","reason":"` + strings.Repeat("a", 501) + `"}`: "/reason"} {
+		w.post(path, body).refused(400, "VALIDATION_ERROR", at)
+	}
+	if got := w.get("/credentials/" + id).want(200).data()["deferral"]; got != "pending" {
+		t.Errorf("deferral %v", got)
+	}
+	for range 2 {
+		if got := w.post(path, `{"decision":"approve"}`).want(200).data(); got["deferral"] != "approved" || got["status"] != "offered" {
+			t.Errorf("approved %v", got)
+		}
+	}
+	denied := w.post(path, `{"decision":"deny","reason":"not a member"}`).want(200).data()
+	failure := denied["error"].(map[string]any)
+	if denied["status"] != "failed" || failure["code"] != "denied" || !strings.Contains(failure["message"].(string), "not a member") {
+		t.Errorf("denied %v", denied)
+	}
+	w.post(path, `{"decision":"approve"}`).refused(409, "CONFLICT", "")
+	w.post("/credentials/"+w.issuance(template)+"/deferral", `{"decision":"approve"}`).refused(409, "CONFLICT", "")
+	if got := w.story(id); got != "offered failed" {
+		t.Errorf("it tells %q", got)
+	}
+}

@@ -41,6 +41,7 @@ func (w *world) population() population {
 		"PATCH /endpoints/{id}":             `{"description":"Accounts"}`,
 		"POST /endpoints/{id}/recover":      recover,
 		"POST /events":                      eventBody("order-2"),
+		"POST /credentials/{id}/deferral":   `{"decision":"approve"}`,
 		"POST /credentials/{id}/simulate":   `{"outcome":"completed"}`,
 		"PATCH /templates/credentials/{id}": `{"description":"For members"}`,
 		"POST /templates/credentials":       `{"name":"Other","code":"Other","attributes":{"a":{"type":"string"}}}`,
@@ -161,6 +162,8 @@ func TestEveryDocumentedAnswerComes(t *testing.T) {
 	y.conflicts(made)
 	good(true)
 	y.request(http.MethodDelete, "/credentials/"+w.issuance(made.ids["templates"]), "") // that of the population has ended
+	y.request(http.MethodPost, "/credentials/"+w.deferred(made.ids["templates"])+"/deferral", `{"decision":"approve"}`)
+	y.request(http.MethodPost, "/credentials/"+made.ids["credentials"]+"/deferral", `{"decision":"approve"}`)
 	if _, err := w.store.CancelDeleted(t.Context(), 100); err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,8 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[tidings.DeliveryReason]():   deliveryReasonNames,
 	reflect.TypeFor[tidings.AcceptedBy]():       names([]tidings.AcceptedBy{tidings.AcceptedByWallet, tidings.AcceptedByGrace}),
 	reflect.TypeFor[tidings.CredentialStatus](): names(tidings.CredentialStatuses),
+	reflect.TypeFor[tidings.Deferral]():         names([]tidings.Deferral{tidings.DeferralPending, tidings.DeferralApproved}),
+	reflect.TypeFor[tidings.Decision]():         names([]tidings.Decision{tidings.Approve, tidings.Deny}),
 	reflect.TypeFor[tidings.InputMode]():        names([]tidings.InputMode{tidings.InputNumeric, tidings.InputText}),
 	reflect.TypeFor[tidings.AttributeType]():    attributeTypeNames,
 }
@@ -325,6 +327,12 @@ var dictionary = map[string]words{
 	"NewIssuance.expiresIn": {text: "For how many seconds the offer can be accepted.", schema: object{"minimum": 1, "maximum": maxOfferSeconds}},
 	"NewIssuance.txCode":    {text: "Whether the holder has to enter a code that you hand over by another way than the offer: true for six digits, or its shape. The answer shows it once."},
 
+	"NewIssuance.deferred": {text: "Whether your own system decides later: the wallet waits until the issuance is approved or denied."},
+
+	"DeferralDecision":          {text: "Decides about a deferred issuance."},
+	"DeferralDecision.decision": {text: "What is decided.", required: true},
+	"DeferralDecision.reason":   {text: "Why it is denied. It stands in the issuance's error, and is told to no wallet.", schema: object{"maxLength": tidings.MaxReason}},
+
 	"NewCredential":                      {text: "One of several credentials."},
 	"NewCredential.credentialTemplateId": {text: "The template to issue.", required: true, schema: object{"minLength": 1}},
 	"NewCredential.attributes":           wordsClaims,
@@ -348,6 +356,7 @@ var dictionary = map[string]words{
 	"Issuance.error":        {text: "Why it failed."},
 	"Issuance.credentials":  {text: "What is offered."},
 	"Issuance.txCode":       {text: "There where the offer asks for a transaction code."},
+	"Issuance.deferral":     {text: "There where your own system decides: whether it still has to."},
 	"Issuance.acceptedBy":   {text: "What completed it: the wallet's notification, or the end of the time in which it could refuse."},
 	"Issuance.retrievedAt":  {text: "When a wallet first fetched the offer."},
 	"Issuance.createdAt":    wordsCreatedAt,

@@ -79,6 +79,13 @@ var (
 	exampleSimulated = completed(exampleIssued)
 )
 
+var exampleApproved = approved(exampleIssued)
+
+func approved(i Issuance) Issuance {
+	i.Deferral, i.UpdatedAt = tidings.DeferralApproved, exampleLater
+	return i
+}
+
 func completed(i Issuance) Issuance {
 	i.Status, i.AcceptedBy, i.UpdatedAt = string(tidings.StateCompleted), tidings.AcceptedByWallet, exampleLater
 	i.Credentials = slices.Clone(i.Credentials)
@@ -155,6 +162,8 @@ var operations = map[string]operation{
 
 	"POST /credentials/issuance": {id: "createIssuance", tag: tagIssuances, text: "Hand its offerUri to the holder. What becomes of it is told by webhooks.",
 		request: NewIssuance{CredentialTemplateID: exampleTemplate.ID, Attributes: map[string]any{"holder_name": "Zainab", "card_number": 7}, ExpiresIn: &exampleLife}, response: exampleIssued},
+	"POST /credentials/{id}/deferral": {id: "decideDeferral", tag: tagIssuances, text: "Days later, too: the wallet comes again. A denied issuance has failed.",
+		request: DeferralDecision{Decision: tidings.Approve}, response: exampleApproved, conflict: "It has ended, is not deferred, or was delivered."},
 	"DELETE /credentials/{id}": {id: "cancelIssuance", tag: tagIssuances, text: "Its status becomes failed, with the error canceled.",
 		conflict: "It has ended, or all its credentials were delivered: those can only be revoked."},
 	"GET /credentials": {id: "listIssuances", tag: tagIssuances, text: "The newest first.", response: exampleIssued},

@@ -222,9 +222,10 @@ func (p population) complete() map[string]string {
 		"POST /credentials/revoke":          p.bodies["POST /credentials/revoke"],
 		"POST /credentials/suspend":         p.bodies["POST /credentials/suspend"],
 		"POST /credentials/resume":          p.bodies["POST /credentials/resume"],
+		"POST /credentials/{id}/deferral":   `{"decision":"approve","reason":"R"}`,
 		"POST /credentials/{id}/simulate":   `{"outcome":"completed"}`,
 		"PATCH /templates/credentials/{id}": `{"name":"N","description":"D",` + display + `}`,
-		"POST /credentials/issuance":        `{"credentialTemplateId":"` + p.ids["templates"] + `","attributes":{"given_name":"Z"},"expiresIn":60,"txCode":{"length":4,"inputMode":"text"}}`,
+		"POST /credentials/issuance":        `{"credentialTemplateId":"` + p.ids["templates"] + `","attributes":{"given_name":"Z"},"expiresIn":60,"txCode":{"length":4,"inputMode":"text"},"deferred":true}`,
 	}
 }
 
@@ -232,7 +233,7 @@ func (p population) complete() map[string]string {
 // the complete one.
 func (p population) alternative() map[string]string {
 	return map[string]string{
-		"POST /credentials/issuance": `{"credentials":[{"credentialTemplateId":"` + p.ids["templates"] + `","attributes":{"given_name":"Z"}}],"expiresIn":60,"txCode":true}`,
+		"POST /credentials/issuance": `{"credentials":[{"credentialTemplateId":"` + p.ids["templates"] + `","attributes":{"given_name":"Z"}}],"expiresIn":60,"txCode":true,"deferred":false}`,
 	}
 }
 

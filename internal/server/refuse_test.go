@@ -25,11 +25,13 @@ func body(r server.Route) string {
 	if r.Request == nil {
 		return ""
 	}
-	if strings.HasSuffix(r.Pattern, "/recover") {
+	switch {
+	case strings.HasSuffix(r.Pattern, "/recover"):
 		return `{"since":"2026-02-28T00:00:00Z"}`
-	}
-	if strings.HasSuffix(r.Pattern, "/simulate") {
+	case strings.HasSuffix(r.Pattern, "/simulate"):
 		return `{"outcome":"completed"}`
+	case strings.HasSuffix(r.Pattern, "/deferral"):
+		return `{"decision":"approve"}`
 	}
 	return "{}"
 }
@@ -81,7 +83,7 @@ func TestScopes(t *testing.T) {
 			want = tidings.ScopeRead
 		case route.Pattern == "/credentials/{id}" && route.Method == http.MethodDelete:
 			want = tidings.ScopePublish
-		case route.Method == http.MethodPost && (route.Pattern == "/events" || route.Pattern == "/credentials/issuance" || strings.HasSuffix(route.Pattern, "/simulate")):
+		case route.Method == http.MethodPost && (route.Pattern == "/events" || route.Pattern == "/credentials/issuance" || strings.HasSuffix(route.Pattern, "/simulate") || strings.HasSuffix(route.Pattern, "/deferral")):
 			want = tidings.ScopePublish
 		}
 		for scope, token := range tokens {

@@ -104,6 +104,8 @@ func (s *Server) routes() []Route {
 			Summary: "Revoke a credential, or all that an issuance delivered"}, s.revokeByID),
 		one(Route{Method: del, Pattern: "/credentials/{id}", Scope: publish, Status: http.StatusNoContent,
 			Summary: "Cancel an issuance: its offer cannot be accepted any more"}, s.cancelIssuance),
+		one(Route{Method: post, Pattern: "/credentials/{id}/deferral", Scope: publish, Status: http.StatusOK,
+			Summary: "Approve or deny a deferred issuance"}, s.decideDeferral),
 	}
 	if s.cfg.Sandbox {
 		table = append(table, one(Route{Method: post, Pattern: "/credentials/{id}/simulate", Scope: publish, Status: http.StatusOK,

@@ -42,12 +42,12 @@ var invariants = []struct{ sentence, query string }{
 		SELECT p.id, 0 FROM endpoint p WHERE NOT EXISTS (SELECT 1 FROM lane l WHERE l.endpoint_id = p.id)
 		OR p.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM signing_secret s WHERE s.endpoint_id = p.id)`},
 	{"issuance %[1]s is in no legal state", `
-		SELECT i.id, 0 FROM issuance i WHERE i.state NOT IN ('offered', 'redeemed', 'delivered', 'completed', 'failed', 'expired')
+		SELECT i.id, 0 FROM issuance i WHERE i.state NOT IN ('offered', 'redeemed', 'deferred', 'delivered', 'completed', 'failed', 'expired')
 		OR (i.deadline IS NULL) <> (i.state IN ('completed', 'failed', 'expired')) OR (i.state = 'failed') <> (i.error_code <> '')`},
 	{"issuance %[1]s or a credential of it is listed with another status than it has", `
 		SELECT i.id, 0 FROM issuance i WHERE i.status <> CASE WHEN i.state = 'redeemed'
 			AND EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.status <> 'offered') THEN 'partiallyIssued'
-			WHEN i.state IN ('redeemed', 'delivered') THEN 'offered' ELSE i.state END
+			WHEN i.state IN ('redeemed', 'deferred', 'delivered') THEN 'offered' ELSE i.state END
 		OR EXISTS (SELECT 1 FROM credential c WHERE c.issuance_id = i.id AND c.issuance_status <> i.status)`},
 	{"issuance %[1]s keeps the claims of %[2]d credentials, but its end says otherwise", `
 		SELECT i.id, (SELECT count(*) FROM credential c WHERE c.issuance_id = i.id AND c.claims <> '') FROM issuance i

@@ -52,7 +52,7 @@ func (s *Store) DeleteClaims(ctx context.Context, limit int) (deleted int, err e
 }
 
 func (t *tx) deleteClaims(issuance int64) error {
-	if _, err := t.exec("UPDATE credential SET claims = '' WHERE issuance_id = $1", issuance); err != nil {
+	if _, err := t.exec("UPDATE credential SET claims = '', holder_keys = '' WHERE issuance_id = $1", issuance); err != nil {
 		return err
 	}
 	_, err := t.exec("UPDATE notification SET description = '' WHERE credential_id IN (SELECT id FROM credential WHERE issuance_id = $1)", issuance)

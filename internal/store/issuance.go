@@ -36,9 +36,9 @@ func (s *Store) CreateIssuance(ctx context.Context, org tidings.Organisation, n 
 func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIssuance, claims []string) (int64, error) {
 	key, ends := t.key(), t.now+n.Life.Milliseconds()
 	status := tidings.Issuance{State: tidings.StateOffered}.Status()
-	_, err := t.exec(`INSERT INTO issuance (id, organisation_id, state, status, deadline, expires_at, created_at, updated_at, tx_length, tx_mode, tx_hash)
-		VALUES ($1, $2, $3, $4, $5, $5, $6, $6, $7, $8, $9)`,
-		key, org.Key, string(tidings.StateOffered), status, ends, t.now, n.TxCode.Length, string(n.TxCode.InputMode), n.TxCode.Hash)
+	_, err := t.exec(`INSERT INTO issuance (id, organisation_id, state, status, deadline, expires_at, created_at, updated_at, tx_length, tx_mode, tx_hash, deferral)
+		VALUES ($1, $2, $3, $4, $5, $5, $6, $6, $7, $8, $9, $10)`,
+		key, org.Key, string(tidings.StateOffered), status, ends, t.now, n.TxCode.Length, string(n.TxCode.InputMode), n.TxCode.Hash, string(n.Deferral))
 	if err != nil {
 		return 0, err
 	}
@@ -81,8 +81,8 @@ func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidin
 		return before, nil, err
 	}
 	next, events, refusal := before.Apply(step, fromMillis(t.now))
-	if deliver, ok := step.(tidings.Deliver); ok && refusal == nil {
-		spent, err := t.spend(deliver.Nonce)
+	if nonce := nonceOf(step); nonce != (tidings.UsedNonce{}) && refusal == nil {
+		spent, err := t.spend(nonce)
 		if err != nil {
 			return next, nil, err
 		}
@@ -113,6 +113,17 @@ func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidin
 	return next, refusal, nil
 }
 
+// nonceOf gives the nonce that a step spends; zero where it spends none.
+func nonceOf(step tidings.Step) tidings.UsedNonce {
+	switch s := step.(type) {
+	case tidings.Deliver:
+		return s.Nonce
+	case tidings.Defer:
+		return s.Nonce
+	}
+	return tidings.UsedNonce{}
+}
+
 // spend marks a nonce as used, and tells whether this is its first use.
 func (t *tx) spend(n tidings.UsedNonce) (bool, error) {
 	added, err := t.exec("INSERT INTO nonce (hash, expires_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING", n.Hash[:], n.ExpiresAt.UnixMilli())
@@ -133,14 +144,15 @@ func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) e
 // which the step set out.
 func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 	for k := range next.Credentials {
-		if c := next.Credentials[k]; c.Status != before.Credentials[k].Status || c.Accepted != before.Credentials[k].Accepted {
-			if _, err := t.exec("UPDATE credential SET status = $1, accepted = $2 WHERE id = $3", string(c.Status), c.Accepted, c.Key); err != nil {
+		if c := next.Credentials[k]; c.Status != before.Credentials[k].Status || c.Accepted != before.Credentials[k].Accepted || c.HolderKeys != before.Credentials[k].HolderKeys {
+			if _, err := t.exec("UPDATE credential SET status = $1, accepted = $2, holder_keys = $3 WHERE id = $4", string(c.Status), c.Accepted, c.HolderKeys, c.Key); err != nil {
 				return err
 			}
 		}
 	}
 	status := next.Status()
-	if next.State == before.State && status == before.Status() && next.UpdatedAt.Equal(before.UpdatedAt) && next.RetrievedAt == before.RetrievedAt && next.TxCode.Wrong == before.TxCode.Wrong {
+	if next.State == before.State && status == before.Status() && next.UpdatedAt.Equal(before.UpdatedAt) && next.RetrievedAt == before.RetrievedAt && next.TxCode.Wrong == before.TxCode.Wrong &&
+		next.Refreshed == before.Refreshed && next.Deferral == before.Deferral {
 		return nil
 	}
 	var failure tidings.IssuanceError
@@ -156,9 +168,10 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 		ended = next.UpdatedAt
 	}
 	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8,
-		claims_since = COALESCE($9, claims_since), expires_at = $10, tx_wrong = $11 WHERE id = $12 AND state = $13`,
+		claims_since = COALESCE($9, claims_since), expires_at = $10, tx_wrong = $11, deferral = $12, refreshed = $13
+		WHERE id = $14 AND state = $15`,
 		string(next.State), null(next.Deadline), null(retrieved), string(next.AcceptedBy), failure.Code, failure.Message, next.UpdatedAt.UnixMilli(), status,
-		null(ended), next.ExpiresAt.UnixMilli(), next.TxCode.Wrong, next.Key, string(before.State))
+		null(ended), next.ExpiresAt.UnixMilli(), next.TxCode.Wrong, string(next.Deferral), next.Refreshed, next.Key, string(before.State))
 	if err == nil && changed != 1 {
 		err = fmt.Errorf("issuance %d left the state %s while a step was applied", next.Key, before.State)
 	}
@@ -209,7 +222,7 @@ func (s *Store) dueIssuances(ctx context.Context, limit int) (due []dueIssuance,
 const (
 	issuanceTable   = "issuance i JOIN organisation o ON o.id = i.organisation_id"
 	issuanceColumns = `i.id, i.state, i.deadline, i.expires_at, i.retrieved_at, i.accepted_by, i.error_code, i.error_message, i.created_at, i.updated_at,
-		i.tx_length, i.tx_mode, i.tx_hash, i.tx_wrong,
+		i.tx_length, i.tx_mode, i.tx_hash, i.tx_wrong, i.deferral, i.refreshed,
 		o.id, o.slug, o.created_at`
 )
 
@@ -218,7 +231,7 @@ func (s *Store) scanIssuance(r scanner) (i tidings.Issuance, err error) {
 	var expires, created, updated, orgCreated int64
 	var failure tidings.IssuanceError
 	err = r.Scan(&i.Key, &i.State, &deadline, &expires, &retrieved, &i.AcceptedBy, &failure.Code, &failure.Message, &created, &updated,
-		&i.TxCode.Length, &i.TxCode.InputMode, &i.TxCode.Hash, &i.TxCode.Wrong,
+		&i.TxCode.Length, &i.TxCode.InputMode, &i.TxCode.Hash, &i.TxCode.Wrong, &i.Deferral, &i.Refreshed,
 		&i.Organisation.Key, &i.Organisation.Slug, &orgCreated)
 	i.ID, i.Deadline, i.ExpiresAt, i.RetrievedAt = s.ids.public(i.Key), deadline.time(), fromMillis(expires), retrieved.pointer()
 	i.CreatedAt, i.UpdatedAt, i.Organisation.CreatedAt = fromMillis(created), fromMillis(updated), fromMillis(orgCreated)
@@ -249,11 +262,11 @@ func (s *Store) readIssuance(query querier, org, key int64) (i tidings.Issuance,
 }
 
 func (s *Store) readCredentials(query querier, i *tidings.Issuance) error {
-	return query("SELECT id, template_id, status, accepted, claims, (SELECT revocable FROM template t WHERE t.id = template_id) FROM credential WHERE issuance_id = $1 ORDER BY id", []any{i.Key}, func(r scanner) error {
+	return query("SELECT id, template_id, status, accepted, claims, holder_keys, (SELECT revocable FROM template t WHERE t.id = template_id) FROM credential WHERE issuance_id = $1 ORDER BY id", []any{i.Key}, func(r scanner) error {
 		var c tidings.Credential
 		var template int64
 		var claims string
-		if err := r.Scan(&c.Key, &template, &c.Status, &c.Accepted, &claims, &c.Revocable); err != nil {
+		if err := r.Scan(&c.Key, &template, &c.Status, &c.Accepted, &claims, &c.HolderKeys, &c.Revocable); err != nil {
 			return err
 		}
 		c.ID, c.TemplateID, c.ClaimsDeleted = s.ids.public(c.Key), s.ids.public(template), claims == ""

@@ -86,6 +86,7 @@ type Issuer struct {
 	URL                  string                     `json:"credential_issuer"`
 	CredentialEndpoint   string                     `json:"credential_endpoint"`
 	NonceEndpoint        string                     `json:"nonce_endpoint"`
+	DeferredEndpoint     string                     `json:"deferred_credential_endpoint"`
 	NotificationEndpoint string                     `json:"notification_endpoint"`
 	AuthorizationServers []string                   `json:"authorization_servers"`
 	Configurations       map[string]json.RawMessage `json:"credential_configurations_supported"`
@@ -97,6 +98,7 @@ type Token struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int    `json:"expires_in"`
+	Refresh     string `json:"refresh_token"`
 	Details     []struct {
 		ConfigurationID string   `json:"credential_configuration_id"`
 		Identifiers     []string `json:"credential_identifiers"`
@@ -109,6 +111,11 @@ type Issued struct {
 		Credential string `json:"credential"`
 	} `json:"credentials"`
 	NotificationID string `json:"notification_id"`
+
+	// Of a credential that is deferred (section 8.3): ask again with the id, not
+	// before so many seconds.
+	TransactionID string `json:"transaction_id"`
+	Interval      int    `json:"interval"`
 }
 
 // Held is a credential that the wallet verified and keeps.
@@ -235,6 +242,24 @@ func (w *Wallet) TokenRequest(ctx context.Context, issuer *Issuer, form url.Valu
 		return nil, errors.New("wallet: the token response holds no bearer token")
 	}
 	return &t, nil
+}
+
+// RefreshToken exchanges a token's refresh token (RFC 6749, section 6).
+func (w *Wallet) RefreshToken(ctx context.Context, issuer *Issuer, token *Token) (*Token, error) {
+	return w.TokenRequest(ctx, issuer, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token.Refresh}})
+}
+
+// Deferred asks for a credential that was deferred (section 9.1).
+func (w *Wallet) Deferred(ctx context.Context, issuer *Issuer, token *Token, transactionID string) (*Issued, error) {
+	text, err := json.Marshal(map[string]string{"transaction_id": transactionID})
+	if err != nil {
+		return nil, err
+	}
+	var out Issued
+	if err := w.post(ctx, "deferred", issuer.DeferredEndpoint, token.AccessToken, "application/json", text, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
 }
 
 // Nonce gets a nonce for a proof (section 7).
