@@ -226,6 +226,14 @@ func (s *Store) changeCredentials(t *tx, org int64, wanted []credentialKeys, cha
 			changes = append(changes, changed{i, place, event})
 		}
 	}
+	// A deadline that has passed is told of first: what is done now came later.
+	for key, i := range issuances {
+		if !i.State.Terminal() && i.Deadline.UnixMilli() <= t.now {
+			if _, _, err := s.transition(t, org, key, tidings.Tick{}); err != nil {
+				return err
+			}
+		}
+	}
 	lists := map[int64]bool{}
 	for _, c := range changes {
 		if err := s.writeStatus(t, c.next, c.next.Credentials[c.place], c.event, o, lists); err != nil {
