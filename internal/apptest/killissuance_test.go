@@ -22,7 +22,7 @@ func template(a *apptest.API) string { return templateOf(a, "Badge") }
 // templateOf makes it with a code.
 func templateOf(a *apptest.API, code string) string {
 	var made struct{ ID string }
-	a.Call("POST", "/templates/credentials", apptest.Object{"name": "Badge", "code": code,
+	a.Call("POST", "/templates/credentials", apptest.Object{"name": "Badge", "code": code, "revocable": true,
 		"attributes": apptest.Object{"name": apptest.Object{"type": "string", "required": true}}}, http.StatusCreated, &made)
 	return made.ID
 }

@@ -16,6 +16,7 @@ type story struct {
 	accepted []bool    // and which of them it said to have accepted
 	coded    bool      // the offer has a transaction code
 	wrong    int       // how many wrong ones were tried
+	status   []string  // of the credentials, as the API shows it
 }
 
 // The numbers of the model's server.
@@ -27,12 +28,13 @@ const (
 )
 
 func newStory(until time.Time, credentials int, coded bool) story {
-	return story{state: "offered", until: until, told: []string{"offered"}, coded: coded, got: make([]bool, credentials), accepted: make([]bool, credentials)}
+	return story{state: "offered", until: until, told: []string{"offered"}, coded: coded, got: make([]bool, credentials),
+		accepted: make([]bool, credentials), status: slices.Repeat([]string{"offered"}, credentials)}
 }
 
 // copy gives a story that goes on apart from this one.
 func (s story) copy() story {
-	s.told, s.got, s.accepted = slices.Clone(s.told), slices.Clone(s.got), slices.Clone(s.accepted)
+	s.told, s.got, s.accepted, s.status = slices.Clone(s.told), slices.Clone(s.got), slices.Clone(s.accepted), slices.Clone(s.status)
 	return s
 }
 
@@ -85,11 +87,16 @@ func (s *story) redeem(now time.Time, right bool) bool {
 }
 
 func (s *story) deliver(now time.Time, k int) bool {
+	if s.status[k] == "revoked" {
+		return false
+	}
 	if s.state != "redeemed" {
 		return s.state == "delivered" || s.state == "completed"
 	}
 	first := !slices.Contains(s.got, true)
-	s.got[k] = true
+	if !s.got[k] {
+		s.got[k], s.status[k] = true, "issued"
+	}
 	switch {
 	case !slices.Contains(s.got, false):
 		s.state, s.until = "delivered", now.Add(modelGrace)
@@ -124,6 +131,19 @@ func (s *story) cancel() bool {
 		return false
 	}
 	s.end("failed", "canceled")
+	return true
+}
+
+// change revokes, suspends or resumes what a wallet has, be the issuance over or not.
+func (s *story) change(k int, to string) bool {
+	from := s.status[k]
+	if from == "offered" || from == "revoked" || from == to || from == "issued" && to == "resumed" {
+		return false
+	}
+	s.status[k], s.told = to, append(s.told, "credential."+to)
+	if to == "resumed" {
+		s.status[k] = "issued"
+	}
 	return true
 }
 

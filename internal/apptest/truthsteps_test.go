@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"pgregory.net/rapid"
@@ -28,15 +29,19 @@ func (s *schedule) make() {
 	}
 	var made struct {
 		issuance
-		TxCode struct{ Value string }
+		TxCode      struct{ Value string }
+		Credentials []struct{ ID string }
 	}
 	status, answer, err := s.server.Request("POST", "/credentials/issuance", apptest.Object{
 		"credentials": wanted, "expiresIn": int(life.Seconds()), "txCode": coded})
 	if err := errors.Join(err, unmarshalData(answer, &made)); err != nil || status != http.StatusCreated || coded == (made.TxCode.Value == "") {
 		s.Fatalf("offering: status %d, %v: %s", status, err, answer)
 	}
-	s.holdings = append(s.holdings, &holding{id: made.ID, uri: made.OfferURI, txCode: made.TxCode.Value, notes: make([]string, n),
-		story: newStory(s.server.Clock.Now().Add(life), n, coded)})
+	h := &holding{id: made.ID, uri: made.OfferURI, txCode: made.TxCode.Value, notes: make([]string, n), story: newStory(s.server.Clock.Now().Add(life), n, coded)}
+	for _, c := range made.Credentials {
+		h.credentials = append(h.credentials, c.ID)
+	}
+	s.holdings = append(s.holdings, h)
 }
 
 func (s *schedule) look() {
@@ -171,6 +176,19 @@ func (s *schedule) cancelation(h *holding) act {
 		func(m *story) bool { return m.cancel() }, []string{"CONFLICT"}}
 }
 
+func (s *schedule) change() {
+	h := s.one(func(h *holding) bool { return slices.Contains(h.got, true) })
+	k := rapid.IntRange(0, len(h.got)-1).Draw(s.T, "credential")
+	s.take(h, s.changing(h, k, rapid.SampledFrom([]string{"suspended", "resumed", "revoked"}).Draw(s.T, "to")))
+}
+
+func (s *schedule) changing(h *holding, k int, to string) act {
+	return act{"that a credential is " + to, func() error {
+		route := map[string]string{"suspended": "suspend", "resumed": "resume", "revoked": "revoke"}[to]
+		return s.call("POST", "/credentials/"+route, apptest.Object{"ids": []string{h.credentials[k]}})
+	}, func(m *story) bool { return m.change(k, to) }, []string{"CONFLICT"}}
+}
+
 func (s *schedule) simulate() {
 	if rapid.IntRange(1, 4).Draw(s.T, "luck") == 1 {
 		h := s.one(func(*holding) bool { return true })
@@ -198,6 +216,9 @@ func (s *schedule) acts(h *holding) []act {
 	}
 	for _, outcome := range []string{"completed", "failed", "expired"} {
 		all = append(all, s.simulation(h, outcome))
+	}
+	for _, to := range []string{"suspended", "resumed", "revoked"} {
+		all = append(all, s.changing(h, 0, to))
 	}
 	return all
 }
