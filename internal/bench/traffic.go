@@ -18,7 +18,7 @@ const (
 	// maxOutstanding is how many deliveries may have been published and not
 	// have arrived before the publisher waits: more would be a backlog, which
 	// has a scenario of its own.
-	maxOutstanding = 20_000
+	maxOutstanding = 10_000
 	// warmUp is the part of the window that is not counted.
 	warmUp = 8
 	// apiSample is of how many organisations the record of attempts is counted.

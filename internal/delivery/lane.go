@@ -12,7 +12,8 @@ import (
 
 const (
 	ringFactor   = 8               // deliveries held in memory for each attempt that may run
-	ringMost     = 128             // but so many in all
+	ringMost     = 128             // but so many in all, where they have to be read
+	wokenMost    = 16_384          // and so many where the wakes bring them
 	ringsMost    = 24_000          // and so many of all lanes, as there may be thousands; at least two for each attempt
 	firstWindow  = 2               // attempts at the same time before the first success
 	probeFrom    = 5               // failures in a row from which on an endpoint is failing: one delivery at a time probes
@@ -38,6 +39,7 @@ type lane struct {
 	window  int // attempts allowed at the same time
 	flying  int // attempts running
 	ring    []tidings.PendingDelivery
+	inRing  map[int64]struct{} // their keys
 	held    map[int64]struct{} // started and not known to be recorded
 	busy    map[int64]struct{} // issuances with an event that must end before their next
 	from    tidings.QueuePosition
@@ -67,7 +69,7 @@ type target struct {
 var far = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newLane(key int64) *lane {
-	return &lane{key: key, window: firstWindow, held: map[int64]struct{}{}, busy: map[int64]struct{}{}, moved: map[int64]struct{}{}, unread: far, lowered: far}
+	return &lane{key: key, window: firstWindow, inRing: map[int64]struct{}{}, held: map[int64]struct{}{}, busy: map[int64]struct{}{}, moved: map[int64]struct{}{}, unread: far, lowered: far}
 }
 
 // wake takes note of new rows. Those at hand go straight into the ring if
@@ -91,8 +93,8 @@ func (l *lane) wake(w tidings.Wake) {
 		return
 	}
 	for _, d := range w.Deliveries {
-		if len(l.ring) < l.room() && d.Due.Before(l.unread) && l.from.Before(d.Position()) {
-			l.ring = append(l.ring, d)
+		if len(l.ring) < l.wokenRoom() && d.Due.Before(l.unread) && l.from.Before(d.Position()) {
+			l.add(d)
 			l.from = d.Position()
 		} else {
 			l.lower(d.Due)
@@ -132,7 +134,7 @@ func (l *lane) loaded(rows []tidings.PendingDelivery, limit int, now time.Time) 
 		if _, moved := l.moved[d.IssuanceKey]; moved {
 			l.lowered = earlier(l.lowered, d.Due)
 		} else if !l.has(d.Key) {
-			l.ring = append(l.ring, d)
+			l.add(d)
 		}
 		if l.from.Before(d.Position()) {
 			l.from = d.Position()
@@ -160,7 +162,7 @@ func (l *lane) loadedProbe(rows []tidings.PendingDelivery, again time.Time, urge
 	}
 	for _, d := range rows {
 		if !l.has(d.Key) {
-			l.ring = append(l.ring, d)
+			l.add(d)
 		}
 	}
 	l.settle()
@@ -186,7 +188,13 @@ func (l *lane) has(key int64) bool {
 	if _, ok := l.held[key]; ok {
 		return true
 	}
-	return slices.ContainsFunc(l.ring, func(d tidings.PendingDelivery) bool { return d.Key == key })
+	_, ok := l.inRing[key]
+	return ok
+}
+
+func (l *lane) add(d tidings.PendingDelivery) {
+	l.ring = append(l.ring, d)
+	l.inRing[d.Key] = struct{}{}
 }
 
 // probing tells whether only one delivery at a time is tried.
@@ -195,6 +203,9 @@ func (l *lane) probing() bool { return l.health.Failures >= probeFrom }
 // room is how many deliveries the ring may hold: a fast lane is read in larger
 // pieces, a slow one keeps little, and each of many keeps its share.
 func (l *lane) room() int { return max(min(ringFactor*l.window, ringMost, l.share()), 2*l.window) }
+
+// wokenRoom is the same for rows that wakes bring: to read them would cost more.
+func (l *lane) wokenRoom() int { return max(l.room(), min(wokenMost, l.share())) }
 
 // share is how many deliveries a ring may hold where all lanes hold as many.
 func (l *lane) share() int { return ringsMost / max(len(l.lanes), 1) }
@@ -249,7 +260,10 @@ func (l *lane) takeSlot(now time.Time) {
 // start takes a delivery out of the ring to be attempted.
 func (l *lane) start(i int) tidings.PendingDelivery {
 	d := l.ring[i]
-	l.ring = slices.Delete(l.ring, i, i+1)
+	copy(l.ring[1:i+1], l.ring[:i]) // i is small: what stands before waits for its issuance
+	l.ring[0] = tidings.PendingDelivery{}
+	l.ring = l.ring[1:]
+	delete(l.inRing, d.Key)
 	l.held[d.Key] = struct{}{}
 	l.busy[d.IssuanceKey] = struct{}{}
 	l.flying++
@@ -297,7 +311,8 @@ func (l *lane) empty() {
 	for _, d := range l.ring {
 		l.lower(d.Due)
 	}
-	l.ring = l.ring[:0]
+	l.ring = nil
+	clear(l.inRing)
 }
 
 // recorded takes note that a result is durable.
@@ -307,7 +322,12 @@ func (l *lane) recorded(r tidings.AttemptResult) {
 		delete(l.busy, d.IssuanceKey)
 		// The later events of the issuance are due later now: what the ring has
 		// of them is out of date.
-		l.ring = slices.DeleteFunc(l.ring, func(o tidings.PendingDelivery) bool { return o.IssuanceKey == d.IssuanceKey })
+		l.ring = slices.DeleteFunc(l.ring, func(o tidings.PendingDelivery) bool {
+			if o.IssuanceKey == d.IssuanceKey {
+				delete(l.inRing, o.Key)
+			}
+			return o.IssuanceKey == d.IssuanceKey
+		})
 		l.lower(d.Due)
 	}
 	if l.loading {
