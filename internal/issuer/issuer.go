@@ -29,6 +29,8 @@ type Issuances interface {
 	CreateIssuance(ctx context.Context, org tidings.Organisation, n tidings.NewIssuance) (tidings.Issuance, error)
 	Issuance(ctx context.Context, org int64, id string) (tidings.Issuance, error)
 	Transition(ctx context.Context, org int64, id string, step tidings.Step) (tidings.Issuance, error)
+	// Spend remembers what may come once, and tells whether this was the first time.
+	Spend(ctx context.Context, n tidings.UsedNonce) (bool, error)
 	SweepDeadlines(ctx context.Context, limit int) (changed int, next time.Time, err error)
 }
 

@@ -167,18 +167,19 @@ func label(name string, a tidings.Attribute) string {
 func (s *Issuer) authorizationServerMetadata(_ context.Context, r *request) (answer, error) {
 	base := s.IssuerURL(r.org.Slug)
 	return answer{body: struct {
-		Issuer         string   `json:"issuer"`
-		Token          string   `json:"token_endpoint"`
-		JWKS           string   `json:"jwks_uri"`
-		Grants         []string `json:"grant_types_supported"`
-		ResponseTypes  []string `json:"response_types_supported"` // none: there is no authorization endpoint
-		ClientAuth     []string `json:"token_endpoint_auth_methods_supported"`
-		DetailTypes    []string `json:"authorization_details_types_supported"` // RFC 9396, section 10
-		AnonymousGrant bool     `json:"pre-authorized_grant_anonymous_access_supported"`
+		Issuer         string                    `json:"issuer"`
+		Token          string                    `json:"token_endpoint"`
+		JWKS           string                    `json:"jwks_uri"`
+		Grants         []string                  `json:"grant_types_supported"`
+		ResponseTypes  []string                  `json:"response_types_supported"` // none: there is no authorization endpoint
+		ClientAuth     []string                  `json:"token_endpoint_auth_methods_supported"`
+		DPoPAlgs       []jose.SignatureAlgorithm `json:"dpop_signing_alg_values_supported"`     // RFC 9449, section 5.1
+		DetailTypes    []string                  `json:"authorization_details_types_supported"` // RFC 9396, section 10
+		AnonymousGrant bool                      `json:"pre-authorized_grant_anonymous_access_supported"`
 	}{
 		Issuer: base, Token: base + "/token", JWKS: base + "/jwks",
 		Grants: []string{grantPreAuthorized, grantRefresh}, ResponseTypes: []string{}, ClientAuth: []string{"none"},
-		DetailTypes: []string{detailType}, AnonymousGrant: true,
+		DPoPAlgs: proofAlgs, DetailTypes: []string{detailType}, AnonymousGrant: true,
 	}}, nil
 }
 

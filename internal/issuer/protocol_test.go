@@ -170,7 +170,7 @@ func TestMetadata(t *testing.T) {
 	same(t, got, want)
 
 	f.document("oauth-authorization-server", `{"issuer":"`+base+`","token_endpoint":"`+base+`/token","jwks_uri":"`+base+`/jwks",
-		"grant_types_supported":["urn:ietf:params:oauth:grant-type:pre-authorized_code","refresh_token"],"response_types_supported":[],
+		"grant_types_supported":["urn:ietf:params:oauth:grant-type:pre-authorized_code","refresh_token"],"dpop_signing_alg_values_supported":["ES256","ES384","ES512","EdDSA"],"response_types_supported":[],
 		"token_endpoint_auth_methods_supported":["none"],"authorization_details_types_supported":["openid_credential"],
 		"pre-authorized_grant_anonymous_access_supported":true}`)
 	_, keys := f.send("GET", "/o/acme/jwks", nil, "")

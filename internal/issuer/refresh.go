@@ -48,7 +48,21 @@ func (s *Issuer) refresh(ctx context.Context, r *request, form url.Values) (answ
 		return answer{}, errRefresh
 	}
 
-	// 2. Rotation. It is the issuance's newest, or the one before.
+	// 2. It comes with a new proof of the key that it is bound to (RFC 9449, section
+	// 5), where it is.
+	sender, given, err := s.dpop(r, "")
+	switch {
+	case err != nil:
+		return answer{}, err
+	case t.bound() && sender.key != t.key:
+		return answer{}, errDPoP("The refresh token is bound to a key and must come with a DPoP proof of it.")
+	}
+	if err := s.spendDPoP(ctx, sender, given); err != nil {
+		return answer{}, err
+	}
+	t.key = sender.key
+
+	// 3. Rotation. It is the issuance's newest, or the one before.
 	i, err := s.store.Transition(ctx, r.org.Key, t.issuance, tidings.Refresh{Number: t.number})
 	if _, refused := errors.AsType[tidings.Refusal](err); refused || err != nil && tidings.KindOf(err) == tidings.KindNotFound {
 		return answer{}, errRefresh
@@ -57,7 +71,7 @@ func (s *Issuer) refresh(ctx context.Context, r *request, form url.Values) (answ
 	}
 	s.cfg.Log.InfoContext(ctx, "access refreshed", "organisation", r.org.Slug, "issuance", i.ID)
 
-	// 3. The answer. No token lives longer than the deferral.
+	// 4. The answer. No token lives longer than the deferral.
 	a := t.access
 	if end := r.now.Add(s.cfg.AccessLife); end.Before(a.expires) {
 		a.expires = end

@@ -57,7 +57,12 @@ func (s *Issuer) token(ctx context.Context, r *request) (answer, error) {
 	}
 
 	// 3. The client. The flow is anonymous (section 6.1): a client_id may be
-	// there and proves nothing.
+	// there and proves nothing. A DPoP proof binds the tokens to its key (RFC
+	// 9449, section 5).
+	sender, given, err := s.dpop(r, "")
+	if err != nil {
+		return answer{}, err
+	}
 
 	// 4. The code is ours, of this organisation.
 	if form.Get("pre-authorized_code") == "" {
@@ -84,7 +89,12 @@ func (s *Issuer) token(ctx context.Context, r *request) (answer, error) {
 		return answer{}, err
 	}
 
-	// 7. Redemption, if the transaction code is right. Of any number of requests,
+	// 7. The DPoP proof is used for the first time.
+	if err := s.spendDPoP(ctx, sender, given); err != nil {
+		return answer{}, err
+	}
+
+	// 8. Redemption, if the transaction code is right. Of any number of requests,
 	// one wins.
 	i, err = s.store.Transition(ctx, r.org.Key, i.ID, tidings.Redeem{AccessLife: s.cfg.AccessLife, DeferralLife: s.cfg.DeferralLife, TxCode: txHash})
 	if err != nil {
@@ -92,18 +102,22 @@ func (s *Issuer) token(ctx context.Context, r *request) (answer, error) {
 	}
 	s.cfg.Log.InfoContext(ctx, "offer redeemed", "organisation", r.org.Slug, "issuance", i.ID)
 
-	// 8. The answer. The token ends when the issuance stops waiting for it.
-	a := access{issuance: i.ID, expires: i.UpdatedAt.Add(s.cfg.AccessLife), identifiers: len(details) > 0}
+	// 9. The answer. The token ends when the issuance stops waiting for it.
+	a := access{issuance: i.ID, expires: i.UpdatedAt.Add(s.cfg.AccessLife), identifiers: len(details) > 0, key: sender.key}
 	out := s.tokens(r, a, details)
 	if i.Deferral != "" {
-		out.Refresh = s.sealRefresh(r.org, refreshToken{access: access{issuance: i.ID, expires: i.Deadline, identifiers: a.identifiers}, number: 1})
+		out.Refresh = s.sealRefresh(r.org, refreshToken{access: access{issuance: i.ID, expires: i.Deadline, identifiers: a.identifiers, key: a.key}, number: 1})
 	}
 	return answer{body: out}, nil
 }
 
 func (s *Issuer) tokens(r *request, a access, details []detail) tokenAnswer {
+	sort := "Bearer"
+	if a.bound() {
+		sort = "DPoP"
+	}
 	return tokenAnswer{
-		AccessToken: s.sealAccess(r.org, a), TokenType: "Bearer",
+		AccessToken: s.sealAccess(r.org, a), TokenType: sort,
 		ExpiresIn: max(1, int(a.expires.Sub(r.now)/time.Second)), Details: details,
 	}
 }

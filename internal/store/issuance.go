@@ -130,6 +130,15 @@ func (t *tx) spend(n tidings.UsedNonce) (bool, error) {
 	return added == 1, err
 }
 
+// Spend marks what may come once as used, and tells whether this is its first use.
+func (s *Store) Spend(ctx context.Context, n tidings.UsedNonce) (first bool, err error) {
+	err = s.w.submit(ctx, classTransition, 0, 1, func(t *tx) (err error) {
+		first, err = t.spend(n)
+		return err
+	})
+	return first, err
+}
+
 func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) error {
 	credential, _ := s.ids.key(n.CredentialID)
 	if of.ClaimsDeleted() {

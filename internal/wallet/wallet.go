@@ -39,6 +39,7 @@ type Wallet struct {
 	http *http.Client
 	key  *ecdsa.PrivateKey
 	now  func() time.Time
+	dpop *ecdsa.PrivateKey // nil: bearer tokens
 }
 
 // New makes a wallet with its key. The client decides whom it trusts.
@@ -48,7 +49,9 @@ func New(client *http.Client, key *ecdsa.PrivateKey) *Wallet {
 
 // WithClock gives the same wallet with another clock, for tests.
 func (w *Wallet) WithClock(now func() time.Time) *Wallet {
-	return &Wallet{http: w.http, key: w.key, now: now}
+	other := *w
+	other.now = now
+	return &other
 }
 
 // ProtocolError is an answer other than success.
@@ -238,8 +241,8 @@ func (w *Wallet) TokenRequest(ctx context.Context, issuer *Issuer, form url.Valu
 	if err != nil {
 		return nil, err
 	}
-	if t.AccessToken == "" || !strings.EqualFold(t.TokenType, "Bearer") {
-		return nil, errors.New("wallet: the token response holds no bearer token")
+	if t.AccessToken == "" || !strings.EqualFold(t.TokenType, w.scheme()) {
+		return nil, errors.New("wallet: the token response holds no token of the type " + w.scheme())
 	}
 	return &t, nil
 }
@@ -381,7 +384,14 @@ func (w *Wallet) post(ctx context.Context, route, address, token, contentType st
 		r.Header.Set("Content-Type", contentType)
 	}
 	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Authorization", w.scheme()+" "+token)
+	}
+	if w.dpop != nil && route != "nonce" {
+		proof, err := w.DPoP(http.MethodPost, address, token)
+		if err != nil {
+			return err
+		}
+		r.Header.Set("DPoP", proof)
 	}
 	return w.do(route, r, into)
 }

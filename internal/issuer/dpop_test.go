@@ -1,0 +1,129 @@
+package issuer_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"maps"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tidings"
+	"tidings/internal/wallet"
+)
+
+// bound lets a wallet that uses DPoP redeem a deferred offer.
+func (f *front) bound() *session {
+	f.Helper()
+	w := wanting(f.template.ID, claims(), time.Hour)
+	w.Deferred = true
+	i, err := f.Offer(f.Context(), f.org, w)
+	f.must(err)
+	s := &session{Wallet: f.wallet().WithDPoP(newKey(f)), f: f, issuance: i}
+	s.offer, err = s.ResolveOffer(f.Context(), f.OfferURI(i))
+	f.must(err)
+	s.issuer, err = s.Discover(f.Context(), s.offer.Issuer)
+	f.must(err)
+	s.token, err = s.Redeem(f.Context(), s.issuer, s.offer)
+	f.must(err)
+	return s
+}
+
+// A wallet that uses DPoP uses it on every step, and each of them is refused to
+// whoever has the token without the key.
+func TestDPoPOnEveryStep(t *testing.T) {
+	f := open(t)
+	s := f.bound()
+	thief := s.WithDPoP(newKey(t))
+	id := s.ask().TransactionID
+	_, err := thief.Deferred(t.Context(), s.issuer, s.token, id)
+	f.refused(err, 401, "invalid_dpop_proof")
+	_, err = thief.RefreshToken(t.Context(), s.issuer, s.token)
+	f.refused(err, 400, "invalid_dpop_proof")
+	_, err = s.WithDPoP(nil).RefreshToken(t.Context(), s.issuer, s.token)
+	f.refused(err, 400, "invalid_dpop_proof")
+	s.refresh()
+	s.decide(tidings.Approve)
+	_, err = thief.Request(t.Context(), s.issuer, s.token, f.template.ID, s.proof())
+	f.refused(err, 401, "invalid_dpop_proof")
+	got, err := s.Deferred(t.Context(), s.issuer, s.token, id)
+	f.must(err)
+	f.refused(thief.Notify(t.Context(), s.issuer, s.token, got.NotificationID, wallet.Deleted), 401, "invalid_dpop_proof")
+	f.refused(s.WithDPoP(nil).Notify(t.Context(), s.issuer, s.token, got.NotificationID, wallet.Deleted), 401, "invalid_token")
+	f.must(s.Notify(t.Context(), s.issuer, s.token, got.NotificationID, wallet.Accepted))
+	f.events(s.issuance, tidings.IssuanceOffered, tidings.IssuanceCompleted)
+
+	plain := f.session() // a bearer token is no DPoP token
+	f.refused(plain.WithDPoP(newKey(t)).Notify(t.Context(), s.issuer, plain.token, "x", wallet.Accepted), 401, "invalid_token")
+}
+
+// Each claim of a DPoP proof counts, and a proof works once.
+func TestDPoPProof(t *testing.T) {
+	f := open(t)
+	s := f.bound()
+	sum := sha256.Sum256([]byte(s.token.AccessToken))
+	good := map[string]any{"jti": "a", "htm": "POST", "htu": s.issuer.NotificationEndpoint, "iat": f.clock.Now().Unix(), "ath": base64.RawURLEncoding.EncodeToString(sum[:])}
+	send := func(scheme, proof string) (int, string) {
+		resp, body := f.send("POST", "/o/acme/notification", map[string]string{
+			"Authorization": scheme + " " + s.token.AccessToken, "DPoP": proof, "Content-Type": "application/json"}, `{}`)
+		if resp.StatusCode == 401 && !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), "DPoP error=") {
+			t.Errorf("challenge %q", resp.Header.Get("WWW-Authenticate"))
+		}
+		return resp.StatusCode, body
+	}
+	sign := func(change map[string]any) string {
+		claims := maps.Clone(good)
+		maps.Copy(claims, change)
+		proof, err := s.SignDPoP(claims)
+		f.must(err)
+		return proof
+	}
+	for _, change := range []map[string]any{
+		{"jti": ""}, {"jti": strings.Repeat("j", 257)}, {"htm": "GET"}, {"htu": s.issuer.CredentialEndpoint}, {"htu": "https://other.example/o/acme/notification"}, {"htu": nil},
+		{"iat": f.clock.Now().Unix() - 301}, {"iat": f.clock.Now().Unix() + 302}, {"iat": nil}, {"ath": ""}, {"ath": "x"}, {"iat": "now"},
+	} {
+		if status, body := send("DPoP", sign(change)); status != 401 || !strings.Contains(body, "invalid_dpop_proof") {
+			t.Errorf("with %v: %d %s", change, status, body)
+		}
+	}
+	for _, bad := range []string{"", "x", "a.b.c", s.proof()} {
+		if status, _ := send("DPoP", bad); status != 401 {
+			t.Errorf("the proof %.10q: %d", bad, status)
+		}
+	}
+	if status, _ := send("Bearer", sign(nil)); status != 401 {
+		t.Errorf("as a bearer token: %d", status)
+	}
+	for k, htu := range []string{strings.Replace(s.issuer.NotificationEndpoint, "https://", "HTTPS://", 1), s.issuer.NotificationEndpoint + "?a=b#c"} {
+		if status, body := send("dpop", sign(map[string]any{"htu": htu, "jti": string(rune('b' + k))})); status != 400 { // the token is taken, the body is not
+			t.Errorf("%s: %d %s", htu, status, body)
+		}
+	}
+	var won atomic.Int32
+	proof := sign(nil)
+	inParallel(20, func() {
+		if status, _ := send("DPoP", proof); status == 400 {
+			won.Add(1)
+		}
+	})
+	if won.Load() != 1 {
+		t.Errorf("one proof was taken %d times", won.Load())
+	}
+}
+
+// A DPoP proof that is wrong burns no code.
+func TestWrongDPoPBurnsNothing(t *testing.T) {
+	f := open(t)
+	i := f.offer()
+	w := f.wallet()
+	offer, err := w.ResolveOffer(t.Context(), f.OfferURI(i))
+	f.must(err)
+	known, err := w.Discover(t.Context(), offer.Issuer)
+	f.must(err)
+	resp, body := f.send("POST", "/o/acme/token", map[string]string{"DPoP": "x", "Content-Type": "application/x-www-form-urlencoded"},
+		"grant_type=urn:ietf:params:oauth:grant-type:pre-authorized_code&pre-authorized_code="+offer.PreAuthorizedCode)
+	f.flat(resp, body, 400, "invalid_dpop_proof")
+	_, err = w.WithDPoP(newKey(t)).Redeem(t.Context(), known, offer)
+	f.must(err)
+}
