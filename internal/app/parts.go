@@ -36,15 +36,15 @@ func (s sender) Post(ctx context.Context, url string, header http.Header, body [
 const (
 	// houseEvery is how often the house is kept.
 	houseEvery = 2 * time.Second
-	// A step of it touches few rows while there is traffic, with a pause behind
-	// it, so that nobody waits noticeably; many while there is none.
-	houseStep      = 5
-	housePause     = 5 * time.Millisecond
-	quietHouseStep = 200
+	// A step of it touches at most so many rows; the store ends it sooner
+	// while others write.
+	houseStep = 200
+	// While they do, there is a pause between two steps.
+	housePause = 10 * time.Millisecond
 )
 
 // keepHouse does what needs doing now and then: it ends the deliveries of
-// deleted endpoints and drops what has run out, in chunks.
+// deleted endpoints and drops what has run out, step by step.
 func (a *App) keepHouse(ctx context.Context) {
 	tick := time.NewTicker(houseEvery)
 	defer tick.Stop()
@@ -56,6 +56,7 @@ func (a *App) keepHouse(ctx context.Context) {
 		{"recovering", a.Store.Recovering},
 		{"dropping what is older than the retention time", a.Store.Retain},
 		{"deleting claims", a.Store.DeleteClaims},
+		{"giving free space back", a.Store.Shrink},
 		{"pruning", a.Store.Prune},
 		{"writing tallies", a.Store.WriteTallies},
 	}
@@ -99,16 +100,20 @@ func (a *App) untilNothing(ctx context.Context, work func(context.Context, int) 
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		step, rest := houseStep, housePause
-		if a.Store.Quiet() {
-			step, rest = quietHouseStep, 0
-		}
-		if n, err := work(ctx, step); err != nil || n == 0 {
+		if n, err := work(ctx, houseStep); err != nil || n == 0 {
 			return err
 		}
-		pause.Reset(rest)
+		pause.Reset(a.housePause())
 	}
 	return ctx.Err()
+}
+
+// housePause is how long to wait between two steps of house-keeping.
+func (a *App) housePause() time.Duration {
+	if a.Store.Quiet() {
+		return 0
+	}
+	return housePause
 }
 
 // quiet lets net/http report what it has to report, such as failed TLS

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"slices"
 	"time"
 
 	"tidings"
@@ -161,20 +160,10 @@ func (s *Store) startRecovery(t *tx, e tidings.Endpoint, since, until time.Time,
 	case !since.Before(until):
 		return 0, tidings.Invalid(at, "The period must begin before it ends, and not in the future.")
 	}
-	cursor := keyAt(since.UnixMilli()) - 1
-	// What failed in the period may have been accepted before it.
-	var failed sql.NullInt64
-	err := t.queryRow("SELECT min(event_id) FROM delivery WHERE endpoint_id = $1 AND kind BETWEEN 200 AND 299 AND ended_at BETWEEN $2 AND $3",
-		[]any{e.Key, since.UnixMilli(), until.UnixMilli()}, &failed)
-	if err != nil {
-		return 0, err
-	}
-	if failed.Valid {
-		cursor = min(cursor, failed.Int64-1)
-	}
 	key := t.key()
-	_, err = t.exec(`INSERT INTO recovery (id, organisation_id, endpoint_id, since, until, cursor, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		key, e.OrganisationID, e.Key, since.UnixMilli(), until.UnixMilli(), cursor, t.now)
+	_, err := t.exec(`INSERT INTO recovery (id, organisation_id, endpoint_id, since, until, cursor, searched_kind, searched_id, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8)`,
+		key, e.OrganisationID, e.Key, since.UnixMilli(), until.UnixMilli(), keyAt(since.UnixMilli())-1, statusKinds[tidings.DeliveryFailed], t.now)
 	return key, err
 }
 
@@ -204,126 +193,4 @@ func (s *Store) readRecovery(query querier, where string, args ...any) (out tidi
 		return err
 	})
 	return out, errors.Join(failed, err)
-}
-
-// recovery is one that is being carried out.
-type recovery struct{ key, organisation, endpoint, since, until, cursor, created int64 }
-
-// recoverySlack is how far an event's key may lie behind the time at which it
-// was accepted: many at once use up the counters of their millisecond.
-const recoverySlack = time.Minute
-
-// end is a key behind those of the period, so that nothing is looked at that was
-// accepted long after it.
-func (r recovery) end() int64 {
-	if r.until >= r.created {
-		return r.key
-	}
-	return min(r.key, keyAt(r.until+recoverySlack.Milliseconds()))
-}
-
-// Recovering carries recoveries on by one step of up to limit events, and tells
-// how many it looked at or ended. Called until it gives 0, it finishes what a
-// crash left.
-func (s *Store) Recovering(ctx context.Context, limit int) (done int, err error) {
-	var r recovery
-	err = s.queryRow(ctx, "SELECT id, organisation_id, endpoint_id, since, until, cursor, created_at FROM recovery WHERE ended_at IS NULL ORDER BY id LIMIT 1", nil,
-		&r.key, &r.organisation, &r.endpoint, &r.since, &r.until, &r.cursor, &r.created)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	err = s.w.submit(ctx, classHouse, r.organisation, limit, func(t *tx) (err error) {
-		done, err = s.recoverStep(t, r, limit)
-		return err
-	})
-	return done, err
-}
-
-func (s *Store) recoverStep(t *tx, r recovery, limit int) (done int, err error) {
-	e, err := s.readEndpoint(t.query, "p.id = $1", r.endpoint)
-	if err != nil {
-		return 0, err
-	}
-	events, err := t.eventsFrom(r, limit)
-	if err != nil {
-		return 0, err
-	}
-	recovered := 0
-	for _, x := range events {
-		if e.DeletedAt != nil || x.test || !tidings.Matches(e.FilterTypes, x.typ) || x.about(e) {
-			continue
-		}
-		again, err := s.recoverOne(t, x, r)
-		if err != nil {
-			return 0, err
-		}
-		recovered += again
-	}
-	var ended any
-	if len(events) < limit || e.DeletedAt != nil {
-		ended = t.now
-	} else {
-		r.cursor = events[len(events)-1].key
-	}
-	_, err = t.exec("UPDATE recovery SET cursor = $1, examined = examined + $2, recovered = recovered + $3, ended_at = $4 WHERE id = $5",
-		r.cursor, len(events), recovered, ended, r.key)
-	return len(events) + 1, err
-}
-
-type pastEvent struct {
-	key, issuance, created int64
-	typ                    tidings.EventType
-	test                   bool
-}
-
-// about tells whether it is an operational event about an endpoint.
-func (x pastEvent) about(e tidings.Endpoint) bool {
-	return x.issuance == issuanceKey(subjectOfEndpoint+e.ID) && slices.Contains(tidings.OperationalEventTypes, x.typ)
-}
-
-const eventsOf = `SELECT id, issuance_key, created_at, type, test FROM event
-	WHERE organisation_id = $1 AND position > $2 AND position < $3 AND created_at <= $4 ORDER BY position LIMIT $5`
-
-func (t *tx) eventsFrom(r recovery, limit int) (out []pastEvent, err error) {
-	err = t.query(eventsOf, []any{r.organisation, r.cursor, r.end(), r.until, limit}, func(row scanner) error {
-		var x pastEvent
-		err := row.Scan(&x.key, &x.issuance, &x.created, &x.typ, &x.test)
-		out = append(out, x)
-		return err
-	})
-	return out, err
-}
-
-// The pluses keep the database from walking the endpoint's queue and history.
-const (
-	arriving = `SELECT 1 FROM queue WHERE issuance_key = $1 AND +endpoint_id = $2 AND event_id = $3
-		UNION ALL SELECT 1 FROM delivery WHERE event_id = $3 AND +endpoint_id = $2 AND status = 'delivered' LIMIT 1`
-	lastEnded = "SELECT max(id), max(ended_at) FROM delivery WHERE event_id = $1 AND +endpoint_id = $2"
-)
-
-// recoverOne sends an event again unless the endpoint has it or is about to get
-// it. A delivery that was never made belongs to the event's own from now on.
-func (s *Store) recoverOne(t *tx, x pastEvent, r recovery) (int, error) {
-	var one int
-	err := t.queryRow(arriving, []any{x.issuance, r.endpoint, x.key}, &one)
-	if !errors.Is(err, sql.ErrNoRows) {
-		return 0, err
-	}
-	var failed, ended sql.NullInt64
-	if err := t.queryRow(lastEnded, []any{x.key, r.endpoint}, &failed, &ended); err != nil {
-		return 0, err
-	}
-	if x.created < r.since && (ended.Int64 < r.since || ended.Int64 > r.until) {
-		return 0, nil // neither accepted nor failed in the period
-	}
-	if !failed.Valid {
-		if _, err := t.exec("UPDATE event SET fanout = fanout + 1 WHERE id = $1", x.key); err != nil {
-			return 0, err
-		}
-	}
-	_, err = s.enqueueAgain(t, x.key, r.endpoint, failed.Int64)
-	return 1, err
 }

@@ -52,7 +52,7 @@ func insertInto(table, columns string) bulkStatement {
 var (
 	insertEvents     = insertInto("event", "id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, test, created_at")
 	insertQueue      = insertInto("queue", "endpoint_id, due, id, event_id, issuance_key, attempt_count, retry_of, created_at, kind")
-	insertDeliveries = insertInto("delivery", "id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind")
+	insertDeliveries = insertInto("delivery", "id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind, late")
 	insertAttempts   = insertInto("attempt", "delivery_id, number, started_at, duration_us, dns_us, connect_us, tls_us, wait_us, status_code, error_code, error, response_excerpt")
 
 	deleteEnded = bulkStatement{before: "DELETE FROM queue WHERE (endpoint_id, due, id) IN (VALUES ", behind: ")", columns: 3, cast: true}

@@ -277,57 +277,6 @@ func (s *Store) DeleteEndpoint(ctx context.Context, org int64, id string, o tidi
 	})
 }
 
-// CancelDeleted ends up to limit pending deliveries of deleted endpoints and
-// tells how many. Called until it gives 0, it finishes what a crash left.
-func (s *Store) CancelDeleted(ctx context.Context, limit int) (canceled int, err error) {
-	const find = `SELECT p.id FROM endpoint p JOIN lane l ON l.endpoint_id = p.id
-		WHERE p.deleted_at IS NOT NULL AND l.backlog > 0 LIMIT 1`
-	var endpoint int64
-	if err := s.queryRow(ctx, find, nil, &endpoint); err != nil {
-		if errors.Is(err, sql.ErrNoRows) {
-			return 0, nil
-		}
-		return 0, err
-	}
-	err = s.w.submit(ctx, classHouse, 0, limit, func(t *tx) (err error) {
-		canceled, err = t.endPending(endpoint, far, limit, tidings.DeliveryCanceled, tidings.ReasonEndpointDeleted)
-		return err
-	})
-	return canceled, err
-}
-
-// far is a key after every other.
-const far = int64(1)<<62 + (int64(1)<<62 - 1)
-
-// endPending ends the oldest pending deliveries of a lane, those with keys below
-// before, without an attempt.
-func (t *tx) endPending(endpoint, before int64, limit int, status tidings.DeliveryStatus, reason tidings.DeliveryReason) (int, error) {
-	var keys []int64
-	err := t.query("SELECT id FROM queue WHERE endpoint_id = $1 AND id < $2 ORDER BY id LIMIT $3", []any{endpoint, before, limit}, func(r scanner) error {
-		var key int64
-		err := r.Scan(&key)
-		keys = append(keys, key)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	for _, key := range keys {
-		_, err := t.exec(`INSERT INTO delivery (id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind)
-			SELECT q.id, l.organisation_id, q.endpoint_id, q.event_id, $3, $4, q.attempt_count, q.retry_of, q.created_at, $5, $6 + q.kind
-			FROM queue q JOIN lane l ON l.endpoint_id = q.endpoint_id WHERE q.endpoint_id = $1 AND q.id = $2`,
-			endpoint, key, string(status), string(reason), t.now, statusKinds[status])
-		if err != nil {
-			return 0, err
-		}
-		if _, err := t.exec("DELETE FROM queue WHERE endpoint_id = $1 AND id = $2", endpoint, key); err != nil {
-			return 0, err
-		}
-		t.count(endpoint, -1)
-	}
-	return len(keys), nil
-}
-
 func joinHeaders(headers map[string]string) string {
 	text, err := json.Marshal(headers)
 	if err != nil || headers == nil { // a map of strings cannot fail

@@ -32,8 +32,11 @@ const (
 	// as one that somebody waits for, and holds that up.
 	resultPatience = 5 * time.Millisecond
 	resultsAtOnce  = 256
-	// housePatience is how long house-keeping lets everybody else go first.
-	housePatience = 50 * time.Millisecond
+	// housePatience is how long house-keeping waits for a batch of others to go
+	// along with: a commit of its own, and those who come meanwhile wait for it.
+	housePatience = 100 * time.Millisecond
+	// quietAfter is when there seems to be nobody else.
+	quietAfter = 10 * time.Second
 )
 
 // item is one write. do is pure but for its transaction: it may run twice.
@@ -56,6 +59,7 @@ type inlets struct {
 	riding   *time.Timer   // runs while results wait for company
 	waiting  int           // rows of publishes
 	waitingO map[int64]int // the same per organisation
+	busy     time.Time     // when anything but house-keeping was taken last
 	closed   bool
 }
 
@@ -107,7 +111,8 @@ func (in *inlets) withdraw(it *item) bool {
 }
 
 // drain takes what waits, in order of class, up to a number of rows; at least
-// one item if there is any. open is false once nothing will come any more.
+// one item if there is any but house-keeping. open is false once nothing will
+// come any more.
 func (in *inlets) drain(maxRows int) (items []*item, open bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -116,13 +121,7 @@ func (in *inlets) drain(maxRows int) (items []*item, open bool) {
 		in.riding = nil
 	}
 	rows := 0
-	for c := range in.queues {
-		// House-keeping gets a batch of its own, so that nobody waits for it,
-		// unless it has waited for the others long enough.
-		if q := in.queues[c]; class(c) == classHouse && len(items) > 0 && len(q) > 0 && time.Since(q[0].since) < housePatience {
-			in.signal()
-			return items, true
-		}
+	for c := range classHouse {
 		n := 0
 		for _, it := range in.queues[c] {
 			if rows > 0 && rows+it.rows > maxRows {
@@ -135,17 +134,43 @@ func (in *inlets) drain(maxRows int) (items []*item, open bool) {
 		}
 		items = append(items, in.queues[c][:n]...)
 		clear(in.queues[c][:n])
-		in.queues[c] = in.queues[c][n:]
-		if len(in.queues[c]) > 0 {
+		if in.queues[c] = in.queues[c][n:]; len(in.queues[c]) > 0 {
 			in.signal()
-			return items, true
+			break
 		}
 		in.queues[c] = nil
 	}
+	more := len(in.queues[classPublish])+len(in.queues[classTransition])+len(in.queues[classResult]) > 0
+	items = append(items, in.drainHouse(len(items) > 0)...)
 	if in.closed {
 		in.signal()
 	}
-	return items, !in.closed
+	return items, !in.closed || more
+}
+
+// drainHouse takes the house-keeping along with others, so that it costs them
+// no commit; by itself once it has waited for some, or at once where there seem
+// to be none. It is small: see [tx.over].
+func (in *inlets) drainHouse(others bool) []*item {
+	now := time.Now()
+	if others {
+		in.busy = now
+	}
+	house := in.queues[classHouse]
+	if len(house) == 0 {
+		return nil
+	}
+	if !others && !in.closed && now.Sub(in.busy) < quietAfter {
+		if wait := housePatience - now.Sub(house[0].since); wait > 0 {
+			time.AfterFunc(wait, in.signal)
+			return nil
+		}
+	}
+	for _, it := range house {
+		it.taken = true
+	}
+	in.queues[classHouse] = nil
+	return house
 }
 
 func (in *inlets) close() {

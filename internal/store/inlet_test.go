@@ -34,9 +34,9 @@ func TestResultsWaitForCompany(t *testing.T) {
 	})
 }
 
-// House-keeping waits for everybody, but not for ever: under a flood without a
-// gap it would never come, and the disk would fill.
-func TestHouseKeepingIsNotStarved(t *testing.T) {
+// House-keeping goes along with the others, also where there are more than a
+// batch takes: it costs nobody a commit, and is never starved.
+func TestHouseKeepingGoesAlong(t *testing.T) {
 	in := newInlets()
 	push := func(c class) *item {
 		it := &item{class: c, rows: 1, done: make(chan struct{})}
@@ -45,15 +45,44 @@ func TestHouseKeepingIsNotStarved(t *testing.T) {
 		}
 		return it
 	}
-	house := push(classHouse)
 	push(classPublish)
-	if items, _ := in.drain(maxBatchRows); len(items) != 1 || items[0].class != classPublish {
-		t.Fatalf("%d items are taken, want the publish alone", len(items))
+	push(classPublish)
+	house := push(classHouse)
+	items, _ := in.drain(1)
+	if len(items) != 2 || items[0].class != classPublish || items[1] != house {
+		t.Fatalf("%d items are taken, want one publish and the house-keeping", len(items))
+	}
+	if items, _ := in.drain(1); len(items) != 1 {
+		t.Fatalf("%d items are taken, want the other publish", len(items))
+	}
+
+	house = push(classHouse)
+	if items, _ := in.drain(1); len(items) != 0 {
+		t.Fatal("house-keeping is taken by itself at once, where others come all the time")
 	}
 	house.since = time.Now().Add(-2 * housePatience)
-	push(classPublish)
-	items, _ := in.drain(maxBatchRows)
-	if len(items) != 2 || items[1] != house {
-		t.Fatalf("%d items are taken, want the publish and the house-keeping that has waited long enough", len(items))
+	if items, _ := in.drain(1); len(items) != 1 {
+		t.Fatal("house-keeping is not taken by itself where nobody has come for a while")
+	}
+	in.busy = time.Now().Add(-2 * quietAfter)
+	push(classHouse)
+	if items, _ := in.drain(1); len(items) != 1 {
+		t.Fatal("house-keeping waits where there is nobody to wait for")
+	}
+}
+
+// A step ends when its share of a batch's time is used up, but not before it
+// has done something.
+func TestAStepOfHouseKeepingIsShort(t *testing.T) {
+	s, _, _ := planned(t)
+	s.w.submit(t.Context(), classHouse, 0, 1, func(tx *tx) error {
+		tx.until = time.Now().Add(-time.Second)
+		if !tx.over() {
+			t.Error("a step whose time is over goes on")
+		}
+		return nil
+	})
+	if alone, beside := s.w.houseShare(true), s.w.houseShare(false); beside > alone || alone > quietShare {
+		t.Errorf("a step may take %v beside others and %v by itself", beside, alone)
 	}
 }

@@ -106,7 +106,7 @@ func (s *Store) record(t *tx, r *tidings.AttemptResult) error {
 	if r.Status == tidings.DeliveryPending {
 		err = t.reschedule(r, due)
 	} else {
-		err = t.end(r, organisation, due)
+		err = s.end(t, r, organisation, due)
 	}
 	if err != nil {
 		return err
@@ -121,7 +121,7 @@ func (s *Store) record(t *tx, r *tidings.AttemptResult) error {
 const endQueued = "DELETE FROM queue WHERE endpoint_id = $1 AND due = $2 AND id = $3"
 
 // end moves a delivery from the queue to the history.
-func (t *tx) end(r *tidings.AttemptResult, organisation, due int64) error {
+func (s *Store) end(t *tx, r *tidings.AttemptResult, organisation, due int64) error {
 	d := &r.Delivery
 	if _, err := t.exec(endQueued, d.EndpointKey, due, d.Key); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (t *tx) collect(r *tidings.AttemptResult) error {
 func (t *tx) history(r *tidings.AttemptResult, organisation int64) error {
 	d := &r.Delivery
 	return t.put(insertDeliveries, &t.w.bulk.deliveries, d.Key, organisation, d.EndpointKey, d.EventKey, string(r.Status), string(r.Reason),
-		r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now, kind(r.Status, d.EventType))
+		r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now, kind(r.Status, d.EventType), t.late(d.Key))
 }
 
 // moveAlong makes the later events of an issuance due later. The plus keeps the

@@ -73,8 +73,25 @@ func TestWhatIsPendingForTooLongIsGivenUp(t *testing.T) {
 	if left := o.pending(t, e); len(left) != 1 || left[0].EventID != young[0].ID {
 		t.Errorf("pending are %+v", left)
 	}
-	if events, deliveries := o.counts(t); events != 1 || deliveries != 1 {
-		t.Errorf("%d events and %d deliveries are left, want the young one", events, deliveries)
+	// Whoever looks for what became of them finds it for a while.
+	given, err := o.Deliveries(t.Context(), o.org.Key, tidings.DeliveryFilter{EndpointID: "a", Status: tidings.DeliveryFailed}, tidings.Page{})
+	if err != nil || len(given.Items) != 25 || given.Items[0].Reason != tidings.ReasonRetention || !given.Items[0].EndedAt.Equal(o.clock.Now()) {
+		t.Fatalf("%d deliveries have failed, %v; want 25 that ended now for retention: %+v", len(given.Items), err, given.Items)
+	}
+	o.clock.Advance(6 * 24 * time.Hour)
+	o.retain(t)
+	if d, err := o.Delivery(t.Context(), o.org.Key, given.Items[24].ID); err != nil || d.Reason != tidings.ReasonRetention {
+		t.Errorf("after six days it is %+v, %v", d, err)
+	}
+	if _, err := o.RetryDelivery(t.Context(), o.org.Key, given.Items[0].ID, tidings.Origin{}); err != nil {
+		t.Errorf("sending one again after all gives %v", err)
+	}
+	o.deliver(t, e, tidings.DeliveryDelivered)
+	o.clock.Advance(25 * time.Hour)
+	o.retain(t)
+	o.sound(t)
+	if events, deliveries := o.counts(t); events != 2 || deliveries != 2 {
+		t.Errorf("%d events and %d deliveries are left, want the young ones", events, deliveries)
 	}
 }
 
@@ -151,7 +168,10 @@ func TestTheFileShrinks(t *testing.T) {
 		o.deliver(t, e, tidings.DeliveryDelivered)
 	})
 	clock.Advance(1000 * time.Hour)
-	left := run(func(o *opened) { o.retain(t) })
+	left := run(func(o *opened) {
+		o.retain(t)
+		finish(t, func(limit int) (int, error) { return o.Shrink(t.Context(), limit) })
+	})
 	if left > full/2 {
 		t.Errorf("the file had %d bytes and has %d after all of it was dropped", full, left)
 	}

@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
-
-	"tidings"
 )
 
 // keyAt gives the smallest key of a time (epoch milliseconds).
@@ -24,94 +23,114 @@ const retained = "retained"
 
 const retainedOf = "SELECT COALESCE(max(value), 0) FROM counter WHERE name = '" + retained + "'"
 
-// Retain ends and deletes what is older than the retention time, in one step of
-// up to limit rows of each sort, and tells how many it touched: first pending
-// deliveries end as failed, then ended deliveries go with their attempts, then
-// events that no delivery names any more.
+// keptAfterEnd is for how long a delivery can be read after it has ended, be it
+// ever so old: whoever asks what became of it finds the answer. Half of the
+// retention time where that is shorter.
+const keptAfterEnd = 7 * 24 * time.Hour
+
+func (w *writer) keptAfterEnd() time.Duration { return min(keptAfterEnd, w.retention/2) }
+
+// late tells whether a delivery that ends now would be dropped before it was
+// kept for as long as it can be read after its end.
+func (t *tx) late(key int64) bool {
+	return t.w.retention > 0 && key < keyAt(t.now-(t.w.retention-t.w.keptAfterEnd()).Milliseconds())
+}
+
+// Retain ends and deletes what is older than the retention time, in steps of up
+// to limit rows, and tells how many one touched: first pending deliveries end as
+// failed, then ended deliveries go with their attempts, those that ended late a
+// while later, then events that no delivery names any more.
 func (s *Store) Retain(ctx context.Context, limit int) (touched int, err error) {
 	if s.retention <= 0 {
 		return 0, nil
 	}
 	before := keyAt(s.now().Add(-s.retention).UnixMilli())
-	old, err := s.oldestLane(ctx, before)
-	if err != nil {
-		return 0, err
+	for _, step := range []func(ctx context.Context, before int64, limit int) (int, error){s.giveUpOld, s.dropOld, s.dropLate, s.dropEvents} {
+		if touched, err = step(ctx, before, limit); err != nil || touched > 0 {
+			return touched, err
+		}
 	}
-	var due bool
-	err = s.queryRow(ctx, "SELECT EXISTS (SELECT 1 FROM delivery WHERE id < $1) OR EXISTS (SELECT 1 FROM event WHERE id < $1 AND id > ("+retainedOf+"))",
-		[]any{before}, &due)
-	if err != nil || !due && old == 0 {
-		return 0, err
-	}
-	err = s.w.submit(ctx, classHouse, 0, limit, func(t *tx) error {
-		ended, err := 0, error(nil)
-		if old != 0 {
-			if ended, err = t.endPending(old, before, limit, tidings.DeliveryFailed, tidings.ReasonRetention); err != nil {
-				return err
-			}
-		}
-		deliveries, err := t.dropDeliveries(before, limit)
-		if err != nil {
-			return err
-		}
-		events, err := t.dropEvents(before, limit)
-		if err != nil {
-			return err
-		}
-		touched = ended + deliveries + events
-		return t.control("PRAGMA incremental_vacuum(500)")
-	})
-	return touched, err
+	return 0, nil
 }
 
-// oldestLane finds a lane with a pending delivery that is too old.
-func (s *Store) oldestLane(ctx context.Context, before int64) (endpoint int64, err error) {
-	err = s.queryRow(ctx, `SELECT l.endpoint_id FROM lane l WHERE l.backlog > 0
-		AND (SELECT min(q.id) FROM queue q WHERE q.endpoint_id = l.endpoint_id) < $1 LIMIT 1`, []any{before}, &endpoint)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
-	}
-	return endpoint, err
+// oldDelivery is one that goes.
+type oldDelivery struct {
+	key, event, retryOf int64
+	late                bool
 }
 
-// dropDeliveries deletes ended deliveries with their attempts, and counts them
-// off their events, which may live on. An event that was looked at before goes
-// with its last delivery.
-func (t *tx) dropDeliveries(before int64, limit int) (int, error) {
-	var looked int64
-	if err := t.queryRow(retainedOf, nil, &looked); err != nil {
-		return 0, err
-	}
-	type ended struct{ key, event, retryOf int64 }
-	var rows []ended
-	err := t.query("SELECT id, event_id, retry_of FROM delivery WHERE id < $1 ORDER BY id LIMIT $2", []any{before, limit}, func(r scanner) error {
-		var d ended
-		err := r.Scan(&d.key, &d.event, &d.retryOf)
-		rows = append(rows, d)
+func (s *Store) oldDeliveries(ctx context.Context, where string, args ...any) (out []oldDelivery, err error) {
+	err = s.query(ctx, "SELECT id, event_id, retry_of, late FROM delivery WHERE "+where, args, func(r scanner) error {
+		var d oldDelivery
+		err := r.Scan(&d.key, &d.event, &d.retryOf, &d.late)
+		out = append(out, d)
 		return err
 	})
-	if err != nil {
+	return out, err
+}
+
+// dropOld deletes ended deliveries in order of their keys. It passes over those
+// that ended late, and remembers where it is, so that it does so once.
+func (s *Store) dropOld(ctx context.Context, before int64, limit int) (int, error) {
+	rows, err := s.oldDeliveries(ctx, "id > $1 AND id < $2 ORDER BY id LIMIT $3", s.dropped.Load(), before, limit)
+	if err != nil || len(rows) == 0 {
 		return 0, err
 	}
-	for _, d := range rows {
-		if _, err := t.exec("DELETE FROM attempt WHERE delivery_id = $1", d.key); err != nil {
-			return 0, err
-		}
-		if _, err := t.exec("DELETE FROM delivery WHERE id = $1", d.key); err != nil {
-			return 0, err
-		}
-		if d.retryOf == 0 {
-			if _, err := t.exec("UPDATE event SET fanout = fanout - 1 WHERE id = $1", d.event); err != nil {
-				return 0, err
+	done, err := s.drop(ctx, rows, true)
+	if err == nil {
+		s.dropped.Store(rows[done-1].key)
+	}
+	return done, err
+}
+
+// dropLate deletes those that ended late, when they could be read for long enough.
+func (s *Store) dropLate(ctx context.Context, _ int64, limit int) (int, error) {
+	rows, err := s.oldDeliveries(ctx, "late = 1 AND ended_at < $1 ORDER BY ended_at LIMIT $2", s.now().Add(-s.w.keptAfterEnd()).UnixMilli(), limit)
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	return s.drop(ctx, rows, false)
+}
+
+// drop deletes ended deliveries with their attempts, as many as the step's time
+// allows, and tells how many it dealt with.
+func (s *Store) drop(ctx context.Context, rows []oldDelivery, keepLate bool) (done int, err error) {
+	var looked int64
+	if err := s.queryRow(ctx, retainedOf, nil, &looked); err != nil {
+		return 0, err
+	}
+	err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) error {
+		for done = 0; done < len(rows) && (done == 0 || !t.over()); done++ {
+			if d := rows[done]; !d.late || !keepLate {
+				if err := t.dropDelivery(d, looked); err != nil {
+					return err
+				}
 			}
 		}
-		if d.event <= looked {
-			if _, err := t.exec(dropEvent, d.event); err != nil {
-				return 0, err
-			}
+		return nil
+	})
+	return done, err
+}
+
+// dropDelivery deletes a delivery and counts it off its event, which may live
+// on. An event that was looked at before goes with its last delivery.
+func (t *tx) dropDelivery(d oldDelivery, looked int64) error {
+	if _, err := t.exec("DELETE FROM attempt WHERE delivery_id = $1", d.key); err != nil {
+		return err
+	}
+	if n, err := t.exec("DELETE FROM delivery WHERE id = $1", d.key); err != nil || n == 0 {
+		return err
+	}
+	if d.retryOf == 0 {
+		if _, err := t.exec("UPDATE event SET fanout = fanout - 1 WHERE id = $1", d.event); err != nil {
+			return err
 		}
 	}
-	return len(rows), nil
+	if d.event > looked {
+		return nil
+	}
+	_, err := t.exec(dropEvent, d.event)
+	return err
 }
 
 const dropEvent = `DELETE FROM event WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = event.id)
@@ -119,24 +138,47 @@ const dropEvent = `DELETE FROM event WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM
 
 // dropEvents looks at the next events that are too old, each once, and deletes
 // those that no delivery names.
-func (t *tx) dropEvents(before int64, limit int) (int, error) {
-	var keys []int64
-	err := t.query("SELECT id FROM event WHERE id < $1 AND id > ("+retainedOf+") ORDER BY id LIMIT $2", []any{before, limit}, func(r scanner) error {
-		var key int64
-		err := r.Scan(&key)
-		keys = append(keys, key)
-		return err
-	})
+func (s *Store) dropEvents(ctx context.Context, before int64, limit int) (done int, err error) {
+	keys, err := s.keysOf(ctx, "SELECT id FROM event WHERE id < $1 AND id > ("+retainedOf+") ORDER BY id LIMIT $2", before, limit)
 	if err != nil || len(keys) == 0 {
 		return 0, err
 	}
-	for _, key := range keys {
-		if _, err := t.exec(dropEvent, key); err != nil {
-			return 0, err
+	err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) error {
+		for done = 0; done < len(keys) && (done == 0 || !t.over()); done++ {
+			if _, err := t.exec(dropEvent, keys[done]); err != nil {
+				return err
+			}
 		}
+		_, err := t.exec("INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", retained, keys[done-1])
+		return err
+	})
+	return done, err
+}
+
+// shrinkFrom is the part of the file that may be free: new rows fill it again,
+// so that giving it back and taking it anew would be work for nothing.
+const shrinkFrom = 8
+
+// Shrink gives free pages of the database's file back to the disk, a step of
+// them, where there are many, and tells how many they were.
+func (s *Store) Shrink(ctx context.Context, _ int) (given int, err error) {
+	var free, pages int
+	if err := s.queryRow(ctx, "PRAGMA freelist_count", nil, &free); err != nil {
+		return 0, err
 	}
-	_, err = t.exec("INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", retained, keys[len(keys)-1])
-	return len(keys), err
+	if err := s.queryRow(ctx, "PRAGMA page_count", nil, &pages); err != nil || free <= pages/shrinkFrom {
+		return 0, err
+	}
+	err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) error {
+		const some = 8
+		for given = 0; given < free && (given == 0 || !t.over()); given += some {
+			if err := t.query("PRAGMA incremental_vacuum("+strconv.Itoa(some)+")", nil, func(scanner) error { return nil }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return given, err
 }
 
 // Size tells how much the store holds.

@@ -68,6 +68,7 @@ type Store struct {
 	logHasClaims    atomic.Bool  // the log may hold claims that were deleted; see cutLog
 	statusListSize  int64        // how many entries a status list has; less only in tests
 	places          statusPools
+	dropped         atomic.Int64 // the newest delivery that Retain has looked at
 }
 
 // minSQLite is the first version without the WAL-reset bug, which could lose
@@ -176,13 +177,9 @@ func (s *Store) Ready(ctx context.Context) error {
 	return s.reads.row(ctx, "SELECT 1").Scan(&one)
 }
 
-// Quiet tells whether nothing but house-keeping was written in the last moment,
-// so that house-keeping may take larger steps.
-func (s *Store) Quiet() bool {
-	return time.Since(time.Unix(0, s.w.traffic.Load())) > quietAfter
-}
-
-const quietAfter = 100 * time.Millisecond
+// Quiet tells whether nothing but house-keeping was written for a while, so
+// that there is no need to pause between its steps.
+func (s *Store) Quiet() bool { return s.w.quiet() }
 
 // ErrLocked says that another process serves this data folder.
 var ErrLocked = errors.New("the data folder is in use")

@@ -23,22 +23,24 @@ const maxBatchRows = 2000
 // those who wait and wakes the lanes. There is no timer: while one sync runs,
 // the next batch collects itself.
 type writer struct {
-	db      *sql.DB
-	conn    *sql.Conn
-	stmts   map[string]*sql.Stmt
-	bulk    bulk // what the batch that runs has collected
-	in      *inlets
-	keys    keys
-	shared  bool // this process visits a store that a server may hold open
-	now     func() time.Time
-	log     *slog.Logger
-	onWake  func([]tidings.Wake)
-	onFatal func(error)
-	failing atomic.Pointer[error]         // the storage trouble of the newest batch, nil when it went well
-	traffic atomic.Int64                  // when the newest batch with more than house-keeping was committed, in nanoseconds since 1970
-	changed atomic.Pointer[chan struct{}] // closed and renewed when events were committed
-	tallies tallies
-	stopped chan struct{}
+	db        *sql.DB
+	conn      *sql.Conn
+	stmts     map[string]*sql.Stmt
+	bulk      bulk // what the batch that runs has collected
+	in        *inlets
+	keys      keys
+	shared    bool // this process visits a store that a server may hold open
+	now       func() time.Time
+	log       *slog.Logger
+	onWake    func([]tidings.Wake)
+	onFatal   func(error)
+	failing   atomic.Pointer[error]         // the storage trouble of the newest batch, nil when it went well
+	retention time.Duration                 // see late
+	pace      time.Duration                 // how long a batch takes, the newest weighing most; without house-keeping
+	traffic   atomic.Int64                  // when the newest batch with more than house-keeping was committed, in nanoseconds since 1970
+	changed   atomic.Pointer[chan struct{}] // closed and renewed when events were committed
+	tallies   tallies
+	stopped   chan struct{}
 }
 
 func newWriter(ctx context.Context, db *sql.DB, o Options) (*writer, error) {
@@ -49,7 +51,7 @@ func newWriter(ctx context.Context, db *sql.DB, o Options) (*writer, error) {
 	}
 	w := &writer{
 		db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
-		keys: keys{node: serverNode}, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onFatal: o.OnFatal, stopped: make(chan struct{}),
+		keys: keys{node: serverNode}, retention: o.Retention, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onFatal: o.OnFatal, stopped: make(chan struct{}),
 	}
 	if w.onWake == nil {
 		w.onWake = func([]tidings.Wake) {}
@@ -155,7 +157,8 @@ func (w *writer) commit(items []*item) int {
 var errIsolate = errors.New("an item of the batch failed")
 
 func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
-	t := &tx{w: w, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}}
+	begun := time.Now()
+	t := &tx{w: w, alone: items[0].class == classHouse, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}}
 	w.bulk.reset()
 	if err := t.begin(); err != nil {
 		return len(items), err
@@ -185,8 +188,9 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	}
 	w.keys = t.keys
 	w.tallies.add(t.tallies)
-	if items[0].class != classHouse {
+	if !t.alone {
 		w.traffic.Store(time.Now().UnixNano())
+		w.pace += (time.Since(begun) - t.house - w.pace) / 8
 	}
 	if t.told {
 		fresh := make(chan struct{})
@@ -258,9 +262,12 @@ type tx struct {
 	w         *writer
 	now       int64 // epoch milliseconds; goes back with the clock, unlike the keys
 	keys      keys
-	rows      int  // written so far, or collected
-	direct    bool // nothing is collected: the item is done statement by statement
-	told      bool // an event was accepted
+	rows      int           // written so far, or collected
+	direct    bool          // nothing is collected: the item is done statement by statement
+	alone     bool          // it holds house-keeping only
+	house     time.Duration // spent on that
+	until     time.Time     // when the present step of it has to end
+	told      bool          // an event was accepted
 	wakes     []tidings.Wake
 	backlog   []backlogChange
 	tallies   []counted
@@ -279,6 +286,11 @@ func (t *tx) run(it *item, isolate bool) error {
 		if err := t.control("SAVEPOINT item"); err != nil {
 			return err
 		}
+	}
+	if it.class == classHouse {
+		begun := time.Now()
+		t.until = begun.Add(t.w.houseShare(t.alone))
+		defer func() { t.house += time.Since(begun) }()
 	}
 	t.direct = isolate
 	var err error

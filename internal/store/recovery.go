@@ -1,0 +1,200 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"time"
+
+	"tidings"
+)
+
+// This file carries recoveries out: house-keeping that first looks for the event
+// to begin with and then walks the feed. What can be is read beside the writer.
+
+// recovery is one that is being carried out.
+type recovery struct {
+	key, organisation, endpoint, since, until, cursor, created int64
+	searchedKind, searchedID                                   sql.NullInt64 // NULL: the search is over
+}
+
+// recoverySlack is how far an event's key may lie behind the time at which it
+// was accepted: many at once use up the counters of their millisecond.
+const recoverySlack = time.Minute
+
+// end is a key behind those of the period, so that nothing is looked at that was
+// accepted long after it.
+func (r recovery) end() int64 {
+	if r.until >= r.created {
+		return r.key
+	}
+	return min(r.key, keyAt(r.until+recoverySlack.Milliseconds()))
+}
+
+// Recovering carries recoveries on by one step of up to limit events, and tells
+// how many it looked at or ended. Called until it gives 0, it finishes what a
+// crash left.
+func (s *Store) Recovering(ctx context.Context, limit int) (done int, err error) {
+	var r recovery
+	err = s.queryRow(ctx, `SELECT id, organisation_id, endpoint_id, since, until, cursor, created_at, searched_kind, searched_id
+		FROM recovery WHERE ended_at IS NULL ORDER BY id LIMIT 1`, nil,
+		&r.key, &r.organisation, &r.endpoint, &r.since, &r.until, &r.cursor, &r.created, &r.searchedKind, &r.searchedID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if r.searchedKind.Valid {
+		return s.searchStep(ctx, r)
+	}
+	return s.recoverStep(ctx, r, limit)
+}
+
+// searchRows is how many failed deliveries a step of the search looks at, more
+// or less. It reads them beside the writer.
+const searchRows = 1000
+
+const failedOf = "SELECT id, event_id, ended_at FROM delivery WHERE endpoint_id = $1 AND kind = $2 AND id > $3 ORDER BY id LIMIT $4"
+
+// searchStep looks for what failed in the period and was accepted before it: the
+// recovery begins with the first such event. It goes through the failed
+// deliveries kind by kind.
+func (s *Store) searchStep(ctx context.Context, r recovery) (looked int, err error) {
+	for _, k := range endedKinds(tidings.DeliveryFailed, "") {
+		if int64(k) < r.searchedKind.Int64 || looked >= searchRows {
+			continue
+		}
+		if int64(k) > r.searchedKind.Int64 {
+			r.searchedKind.Int64, r.searchedID.Int64 = int64(k), 0
+		}
+		err = s.query(ctx, failedOf, []any{r.endpoint, k, r.searchedID.Int64, searchRows}, func(row scanner) error {
+			var event, ended int64
+			err := row.Scan(&r.searchedID.Int64, &event, &ended)
+			if looked++; ended >= r.since && ended <= r.until {
+				r.cursor = min(r.cursor, event-1)
+			}
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	if looked < searchRows {
+		r.searchedKind.Valid, r.searchedID.Valid = false, false
+	}
+	err = s.w.submit(ctx, classHouse, r.organisation, 1, func(t *tx) error {
+		_, err := t.exec("UPDATE recovery SET cursor = $1, searched_kind = $2, searched_id = $3 WHERE id = $4", r.cursor, r.searchedKind, r.searchedID, r.key)
+		return err
+	})
+	return looked + 1, err
+}
+
+// recoverStep walks on through the feed, as far as the step's time allows.
+func (s *Store) recoverStep(ctx context.Context, r recovery, limit int) (done int, err error) {
+	e, err := s.readEndpoint(s.reader(ctx), "p.id = $1", r.endpoint)
+	if err != nil {
+		return 0, err
+	}
+	events, err := s.eventsFrom(ctx, r, limit)
+	if err != nil {
+		return 0, err
+	}
+	err = s.w.submit(ctx, classHouse, r.organisation, 1, func(t *tx) error {
+		recovered := 0
+		for done = 0; done < len(events) && e.DeletedAt == nil && (done == 0 || !t.over()); done++ {
+			if !events[done].missing(r, e) {
+				continue
+			}
+			again, err := s.recoverOne(t, events[done], r)
+			if err != nil {
+				return err
+			}
+			recovered += again
+		}
+		if done > 0 {
+			r.cursor = events[done-1].key
+		}
+		var ended any
+		if e.DeletedAt != nil || done == len(events) && len(events) < limit {
+			ended = t.now
+		}
+		_, err = t.exec("UPDATE recovery SET cursor = $1, examined = examined + $2, recovered = recovered + $3, ended_at = $4 WHERE id = $5",
+			r.cursor, done, recovered, ended, r.key)
+		return err
+	})
+	return done + 1, err
+}
+
+// pastEvent is an event with what became of it at the endpoint.
+type pastEvent struct {
+	key, issuance, created int64
+	typ                    tidings.EventType
+	test                   bool
+	body                   []byte
+	arriving               bool          // it was delivered or is pending
+	failed, ended          sql.NullInt64 // its newest delivery that ended, and when one last did
+}
+
+// missing tells whether the endpoint should have got it in the period, but has
+// not.
+func (x pastEvent) missing(r recovery, e tidings.Endpoint) bool {
+	switch {
+	case x.test || x.arriving || !tidings.Matches(e.FilterTypes, x.typ) || x.about(e):
+		return false
+	case x.created < r.since && (x.ended.Int64 < r.since || x.ended.Int64 > r.until):
+		return false // neither accepted nor failed in the period
+	}
+	return true
+}
+
+// about tells whether it is an operational event about an endpoint.
+func (x pastEvent) about(e tidings.Endpoint) bool {
+	return x.issuance == issuanceKey(subjectOfEndpoint+e.ID) && slices.Contains(tidings.OperationalEventTypes, x.typ)
+}
+
+// The pluses keep the database from walking the endpoint's queue and history.
+const (
+	eventsOf = `SELECT e.id, e.issuance_key, e.created_at, e.type, e.test, e.body, max(d.id), max(d.ended_at),
+			max(CASE d.status WHEN 'delivered' THEN 1 ELSE 0 END) = 1
+			OR EXISTS (SELECT 1 FROM queue q WHERE q.issuance_key = e.issuance_key AND +q.endpoint_id = $6 AND q.event_id = e.id)
+		FROM event e LEFT JOIN delivery d ON d.event_id = e.id AND +d.endpoint_id = $6
+		WHERE e.organisation_id = $1 AND e.position > $2 AND e.position < $3 AND e.created_at <= $4
+		GROUP BY e.position, e.id ORDER BY e.position LIMIT $5`
+	stillMissing = `SELECT EXISTS (SELECT 1 FROM event WHERE id = $3)
+		AND NOT EXISTS (SELECT 1 FROM queue WHERE issuance_key = $1 AND +endpoint_id = $2 AND event_id = $3)
+		AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = $3 AND +endpoint_id = $2 AND status = 'delivered')`
+)
+
+func (s *Store) eventsFrom(ctx context.Context, r recovery, limit int) (out []pastEvent, err error) {
+	err = s.query(ctx, eventsOf, []any{r.organisation, r.cursor, r.end(), r.until, limit, r.endpoint}, func(row scanner) error {
+		var x pastEvent
+		err := row.Scan(&x.key, &x.issuance, &x.created, &x.typ, &x.test, &x.body, &x.failed, &x.ended, &x.arriving)
+		out = append(out, x)
+		return err
+	})
+	return out, err
+}
+
+// recoverOne sends an event again unless somebody else has done so since it was
+// read. A delivery that was never made belongs to the event's own from now on.
+func (s *Store) recoverOne(t *tx, x pastEvent, r recovery) (int, error) {
+	var missing bool
+	if err := t.queryRow(stillMissing, []any{x.issuance, r.endpoint, x.key}, &missing); err != nil || !missing {
+		return 0, err
+	}
+	if !x.failed.Valid {
+		if _, err := t.exec("UPDATE event SET fanout = fanout + 1 WHERE id = $1", x.key); err != nil {
+			return 0, err
+		}
+	}
+	now := fromMillis(t.now)
+	d := tidings.PendingDelivery{Key: t.key(), OrganisationKey: r.organisation, EndpointKey: r.endpoint, EventKey: x.key, EventID: s.ids.public(x.key),
+		EventType: x.typ, IssuanceKey: x.issuance, Body: x.body, Due: now, CreatedAt: now, RetryOf: x.failed.Int64}
+	held, err := t.mayBeHeld(&d)
+	if err != nil {
+		return 0, err
+	}
+	return 1, t.enqueue(d, held)
+}
