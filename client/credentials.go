@@ -245,3 +245,9 @@ type DeferralDecision struct {
 func (c *Client) DecideDeferral(ctx context.Context, id string, d DeferralDecision) (Issuance, error) {
 	return one[Issuance](ctx, c, request{method: http.MethodPost, path: path("credentials", id, "deferral"), body: d, repeatable: true})
 }
+
+// ReissueIssuance offers again, under a new id, what an issuance that has ended
+// offered.
+func (c *Client) ReissueIssuance(ctx context.Context, id string, options ...Option) (Issuance, error) {
+	return one[Issuance](ctx, c, request{method: http.MethodPost, path: path("credentials", id, "reissue")}, options...)
+}

@@ -264,6 +264,9 @@ func issuances(t *testing.T, c *client.Client) {
 	if read := must[client.Issuance](t)(c.Issuance(ctx, several.ID)); read.Error == nil || read.Error.Code != tidings.FailedCanceled || read.TxCode.Value != "" {
 		t.Errorf("canceled %+v", read)
 	}
+	if again := must[client.Issuance](t)(c.ReissueIssuance(ctx, several.ID)); again.ID == several.ID || again.TxCode == nil || again.TxCode.Value == "" {
+		t.Errorf("issued again %+v", again)
+	}
 	ended := must[client.Issuance](t)(c.SimulateIssuance(ctx, offer.ID, client.Simulation{Outcome: tidings.StateExpired}))
 	if ended.ID != offer.ID || ended.Status != "expired" {
 		t.Errorf("simulated %+v", ended)

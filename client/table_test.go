@@ -58,6 +58,7 @@ var methods = map[string][]any{
 	"POST /credentials/{id}/revoke":   {(*client.Client).RevokeByID},
 	"GET /credentials/{id}":           {(*client.Client).Issuance},
 	"POST /credentials/{id}/deferral": {(*client.Client).DecideDeferral},
+	"POST /credentials/{id}/reissue":  {(*client.Client).ReissueIssuance},
 	"DELETE /credentials/{id}":        {(*client.Client).CancelIssuance},
 
 	"POST /credentials/{id}/simulate": {(*client.Client).SimulateIssuance},

@@ -14,11 +14,12 @@ import (
 )
 
 type issuanceCommand struct {
-	List   issuanceList   `cmd:"" help:"List the issuances, the newest first."`
-	Get    issuanceGet    `cmd:"" help:"Show an issuance and what became of it."`
-	Create issuanceCreate `cmd:"" help:"Offer a credential to a holder: prints the link to hand over."`
-	Cancel issuanceCancel `cmd:"" help:"Take an offer back: the issuance fails."`
-	Defer  issuanceDefer  `cmd:"" help:"Approve or deny a deferred issuance."`
+	List    issuanceList    `cmd:"" help:"List the issuances, the newest first."`
+	Get     issuanceGet     `cmd:"" help:"Show an issuance and what became of it."`
+	Create  issuanceCreate  `cmd:"" help:"Offer a credential to a holder: prints the link to hand over."`
+	Cancel  issuanceCancel  `cmd:"" help:"Take an offer back: the issuance fails."`
+	Reissue issuanceReissue `cmd:"" help:"Offer again what an issuance that has ended offered."`
+	Defer   issuanceDefer   `cmd:"" help:"Approve or deny a deferred issuance."`
 
 	Simulate issuanceSimulate `cmd:"" help:"In a sandbox only (serve --sandbox): end an issuance as if a wallet had."`
 }
@@ -143,6 +144,20 @@ type issuanceCancel struct {
 func (c issuanceCancel) Run(ctx context.Context, env *environment) error {
 	return c.show(env, func(api *client.Client) (view, error) {
 		return view{ids: []string{c.ID}, note: "canceled " + c.ID}, api.CancelIssuance(ctx, c.ID)
+	})
+}
+
+type issuanceReissue struct {
+	remoteFlags
+	ID             string `arg:"" help:"The issuance's id."`
+	IdempotencyKey string `placeholder:"KEY" help:"The same key again gives the first result, for 24 hours."`
+}
+
+// Run offers again.
+func (c issuanceReissue) Run(ctx context.Context, env *environment) error {
+	return c.show(env, func(api *client.Client) (view, error) {
+		i, err := api.ReissueIssuance(ctx, c.ID, keyed(c.IdempotencyKey)...)
+		return issuanceView(i), err
 	})
 }
 

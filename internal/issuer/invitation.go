@@ -43,6 +43,8 @@ type invitationView struct {
 	Link        template.URL // opens a wallet on the same device
 	Until       string
 	In          string
+	TxCode      bool
+	Refresh     int    // after how many seconds the page looks again; 0: never
 	Outcome     string // what became of an offer that is no longer open
 }
 
@@ -82,7 +84,10 @@ func (s *Issuer) invitation(w http.ResponseWriter, hr *http.Request) {
 		Title: "Credential offer", Issuer: i.Organisation.Slug, Open: open, Large: query.Get("qr") == "true",
 		QR: template.HTML(svg), Link: template.URL(link), // both made here of safe characters only
 		Until: i.ExpiresAt.UTC().Format("2 January 2006, 15:04 UTC"), In: roughly(i.ExpiresAt.Sub(now)),
-		Outcome: outcomes[i.State],
+		Outcome: outcomes[i.State], TxCode: i.TxCode.Asked(),
+	}
+	if !i.State.Terminal() {
+		view.Refresh = invitationRefresh
 	}
 	if view.Credentials, err = s.credentialNames(hr.Context(), i); err != nil {
 		s.invitationRefused(w, hr, err)
@@ -91,11 +96,16 @@ func (s *Issuer) invitation(w http.ResponseWriter, hr *http.Request) {
 	render(w, http.StatusOK, view)
 }
 
+// invitationRefresh is after how many seconds a page of an issuance that has not
+// ended is read again. A refresh needs no script, so the policy can allow none.
+const invitationRefresh = 5
+
 // outcomes tells what became of an offer, by state.
 var outcomes = map[tidings.IssuanceState]string{
 	tidings.StateRedeemed:  "A wallet has opened this offer and is fetching the credential.",
+	tidings.StateDeferred:  "A wallet has opened this offer and waits for the issuer's decision.",
 	tidings.StateDelivered: "The credential was delivered to a wallet.",
-	tidings.StateCompleted: "The credential was delivered to a wallet.",
+	tidings.StateCompleted: "The credential was delivered to a wallet and accepted.",
 	tidings.StateFailed:    "This offer ended without a credential. Please ask the issuer for a new one.",
 	tidings.StateExpired:   "This offer has expired. Please ask the issuer for a new one.",
 }

@@ -33,7 +33,7 @@ func TestInvitation(t *testing.T) {
 	status, header, body := f.page(link, browser)
 	for _, want := range []string{
 		`<html lang="en">`, "acme", "Staff badge Badge", `href="openid-credential-offer://?credential_offer_uri=` + inner + `"`,
-		"<svg ", "in 7 days, on 12 March 2026, 16:30 UTC",
+		`<meta http-equiv="refresh" content="5">`, "<svg ", "in 7 days, on 12 March 2026, 16:30 UTC",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
@@ -89,6 +89,12 @@ func TestInvitationLater(t *testing.T) {
 	outcome(link, "was delivered")
 	f.must(h.Notify(t.Context(), wallet.Deleted))
 	outcome(link, "ended without a credential")
+	if _, _, body := f.page(link, browser); strings.Contains(body, "refresh") {
+		t.Error("the page of what has ended looks again")
+	}
+	waiting := f.waiting()
+	waiting.ask()
+	outcome(f.OfferURI(waiting.issuance), "waits for the issuer&#39;s decision")
 	f.clock.Advance(7*24*time.Hour - time.Second)
 	if _, _, body := f.page(expired, browser); !strings.Contains(body, "in 1 second, on") {
 		t.Error("a second before its end the offer is not open")

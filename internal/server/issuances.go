@@ -184,6 +184,33 @@ func (in NewIssuance) wanted() ([]tidings.WantedCredential, error) {
 	return out, nil
 }
 
+// reissueIssuance offers anew what an issuance that has ended offered, under a
+// new id.
+func (s *Server) reissueIssuance(ctx context.Context, c *call, _ none) (Issuance, error) {
+	old, err := s.cfg.Issuances.Issuance(ctx, c.Organisation.Key, c.id)
+	switch {
+	case err != nil:
+		return Issuance{}, err
+	case !old.State.Terminal():
+		return Issuance{}, tidings.Conflict("It has not ended: cancel it first.")
+	case old.ClaimsDeleted():
+		return Issuance{}, tidings.Conflict("What it certified was deleted some time after its end: create a new issuance with its attributes.")
+	}
+	wanted := tidings.WantedIssuance{Life: s.cfg.OfferLife, Deferred: old.Deferral != "", Origin: c.origin(),
+		TxCode: tidings.TxCode{Length: old.TxCode.Length, InputMode: old.TxCode.InputMode}}
+	for _, credential := range old.Credentials {
+		wanted.Credentials = append(wanted.Credentials, tidings.WantedCredential{TemplateID: credential.TemplateID, Claims: credential.Claims})
+	}
+	i, err := s.cfg.Issuer.Offer(ctx, c.Organisation, wanted)
+	if e, ok := errors.AsType[*tidings.Error](err); ok && e.Kind == tidings.KindInvalid {
+		return Issuance{}, tidings.Conflict("It cannot be offered again: %s", e.Message)
+	}
+	if err != nil {
+		return Issuance{}, err
+	}
+	return s.showIssuance(i), nil
+}
+
 // cancelIssuance takes an offer back. It fails, which its webhook tells.
 func (s *Server) cancelIssuance(ctx context.Context, c *call, _ none) (none, error) {
 	_, err := s.cfg.Issuances.Transition(ctx, c.Organisation.Key, c.id, tidings.Cancel{})

@@ -120,3 +120,25 @@ func TestDecideDeferral(t *testing.T) {
 		t.Errorf("it tells %q", got)
 	}
 }
+
+// What has ended is offered again under a new id, with its attributes, unless
+// they were deleted.
+func TestReissue(t *testing.T) {
+	w := newWorld(t)
+	template := w.template("Member")
+	id := w.issuance(template)
+	w.post("/credentials/"+id+"/reissue", "").refused(409, "CONFLICT", "")
+	w.request(http.MethodDelete, "/credentials/"+id, "").want(204)
+	again := w.post("/credentials/"+id+"/reissue", "", "Idempotency-Key", "r").want(201).data()
+	if again["id"] == id || again["status"] != "offered" || again["credentials"].([]any)[0].(map[string]any)["credentialTemplateId"] != template {
+		t.Errorf("issued again: %v", again)
+	}
+	if same := w.post("/credentials/"+id+"/reissue", "", "Idempotency-Key", "r").want(201).data(); same["id"] != again["id"] {
+		t.Error("the same key makes another")
+	}
+	if got := w.story(again["id"].(string)); got != "offered" {
+		t.Errorf("it tells %q", got)
+	}
+	w.post("/templates/credentials/"+template+"/archive", "").want(200)
+	w.post("/credentials/"+id+"/reissue", "").refused(409, "CONFLICT", "")
+}

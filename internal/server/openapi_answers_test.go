@@ -162,6 +162,7 @@ func TestEveryDocumentedAnswerComes(t *testing.T) {
 	y.conflicts(made)
 	good(true)
 	y.request(http.MethodDelete, "/credentials/"+w.issuance(made.ids["templates"]), "") // that of the population has ended
+	y.request(http.MethodPost, "/credentials/"+made.ids["credentials"]+"/reissue", "")
 	y.request(http.MethodPost, "/credentials/"+w.deferred(made.ids["templates"])+"/deferral", `{"decision":"approve"}`)
 	y.request(http.MethodPost, "/credentials/"+made.ids["credentials"]+"/deferral", `{"decision":"approve"}`)
 	if _, err := w.store.CancelDeleted(t.Context(), 100); err != nil {

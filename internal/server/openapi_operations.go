@@ -164,6 +164,8 @@ var operations = map[string]operation{
 		request: NewIssuance{CredentialTemplateID: exampleTemplate.ID, Attributes: map[string]any{"holder_name": "Zainab", "card_number": 7}, ExpiresIn: &exampleLife}, response: exampleIssued},
 	"POST /credentials/{id}/deferral": {id: "decideDeferral", tag: tagIssuances, text: "Days later, too: the wallet comes again. A denied issuance has failed.",
 		request: DeferralDecision{Decision: tidings.Approve}, response: exampleApproved, conflict: "It has ended, is not deferred, or was delivered."},
+	"POST /credentials/{id}/reissue": {id: "reissueIssuance", tag: tagIssuances, text: "Under a new id, with the same credentials and attributes and another transaction code.",
+		response: exampleIssued, conflict: "It has not ended, what it certified was deleted, or a template was archived."},
 	"DELETE /credentials/{id}": {id: "cancelIssuance", tag: tagIssuances, text: "Its status becomes failed, with the error canceled.",
 		conflict: "It has ended, or all its credentials were delivered: those can only be revoked."},
 	"GET /credentials": {id: "listIssuances", tag: tagIssuances, text: "The newest first.", response: exampleIssued},

@@ -83,7 +83,7 @@ func TestScopes(t *testing.T) {
 			want = tidings.ScopeRead
 		case route.Pattern == "/credentials/{id}" && route.Method == http.MethodDelete:
 			want = tidings.ScopePublish
-		case route.Method == http.MethodPost && (route.Pattern == "/events" || route.Pattern == "/credentials/issuance" || strings.HasSuffix(route.Pattern, "/simulate") || strings.HasSuffix(route.Pattern, "/deferral")):
+		case route.Method == http.MethodPost && (route.Pattern == "/events" || route.Pattern == "/credentials/issuance" || strings.HasSuffix(route.Pattern, "/simulate") || strings.HasSuffix(route.Pattern, "/deferral") || strings.HasSuffix(route.Pattern, "/reissue")):
 			want = tidings.ScopePublish
 		}
 		for scope, token := range tokens {

@@ -106,6 +106,8 @@ func (s *Server) routes() []Route {
 			Summary: "Cancel an issuance: its offer cannot be accepted any more"}, s.cancelIssuance),
 		one(Route{Method: post, Pattern: "/credentials/{id}/deferral", Scope: publish, Status: http.StatusOK,
 			Summary: "Approve or deny a deferred issuance"}, s.decideDeferral),
+		one(Route{Method: post, Pattern: "/credentials/{id}/reissue", Scope: publish, Status: http.StatusCreated, Idempotency: true,
+			Summary: "Offer again what an issuance that has ended offered"}, s.reissueIssuance),
 	}
 	if s.cfg.Sandbox {
 		table = append(table, one(Route{Method: post, Pattern: "/credentials/{id}/simulate", Scope: publish, Status: http.StatusOK,
