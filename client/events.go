@@ -38,6 +38,7 @@ func (e Event) cursor() string { return e.ID }
 type EventQuery struct {
 	EventType  tidings.EventType `query:"filter[eventType]"`
 	IssuanceID string            `query:"filter[issuanceId]"`
+	Since      time.Time         `query:"filter[since]"` // accepted then or later
 	Page
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"strconv"
+	"time"
 )
 
 // Page is part of every query of a list.
@@ -68,6 +69,10 @@ func writeQuery(values url.Values, query reflect.Value) {
 			continue
 		}
 		if v.IsZero() {
+			continue
+		}
+		if at, ok := v.Interface().(time.Time); ok {
+			values.Set(name, at.UTC().Format(time.RFC3339Nano))
 			continue
 		}
 		switch v = reflect.Indirect(v); v.Kind() {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"tidings"
 	"tidings/client"
@@ -22,6 +23,7 @@ type eventList struct {
 	listFlags
 	EventType string `placeholder:"TYPE" help:"Only those of this type."`
 	Issuance  string `placeholder:"ID" help:"Only those of this issuance."`
+	Since     string `placeholder:"TIME" help:"Only those accepted since a time (2025-01-01T00:00:00Z), or so long ago (2h)."`
 	After     string `placeholder:"EVENT-ID" help:"Only those after this event."`
 }
 
@@ -44,6 +46,12 @@ func (c eventList) Run(ctx context.Context, env *environment) error {
 	return c.show(env, func(api *client.Client) (view, error) {
 		q := client.EventQuery{EventType: tidings.EventType(c.EventType), IssuanceID: c.Issuance, Page: c.page()}
 		q.After = c.After
+		if c.Since != "" {
+			var err error
+			if q.Since, err = moment(c.Since, time.Now()); err != nil {
+				return view{}, usageError{fmt.Errorf("--since %w", err)}
+			}
+		}
 		return collect(api.Events(ctx, q), c.Limit, eventHead, eventRow)
 	})
 }

@@ -244,12 +244,13 @@ func (l *listener) run(ctx context.Context) error {
 }
 
 // receive deals with events until the connection ends. A feed in which no
-// event stands has no position to stream from: it is read from its beginning.
+// event stands has no position to stream from: it is read from its beginning, or
+// from the time that was asked for.
 func (l *listener) receive(ctx context.Context) error {
 	events := l.feed.FollowEvents
 	if l.position == "" {
 		events = func(ctx context.Context, _ string) iter.Seq2[client.Event, error] {
-			return l.feed.Events(ctx, client.EventQuery{Page: client.Page{Size: 100}})
+			return l.feed.Events(ctx, client.EventQuery{Since: l.since, Page: client.Page{Size: 100}})
 		}
 	}
 	for e, err := range events(ctx, l.position) {

@@ -178,9 +178,10 @@ func (e *Engine) takeLoaded(l *lane, out loaded, now time.Time) {
 		} else {
 			l.slot = time.Time{} // it was that of another limit
 		}
+		enabled := !first && !l.target.Enabled && out.target.Enabled // its clock begins anew
 		l.target, l.stale = out.target, l.changes != out.job.changes
 		l.window = min(l.window, l.target.MaxInFlight)
-		if first || len(l.held) == 0 {
+		if first || enabled || len(l.held) == 0 {
 			l.health = out.target.Health
 		}
 		if !l.target.Enabled || l.probing() != out.job.probe {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"tidings"
 
@@ -120,6 +121,12 @@ func (s *Server) publish(ctx context.Context, c *call, in OneOrMany[NewEvent]) (
 
 func (s *Server) listEvents(ctx context.Context, c *call) (page[Event], error) {
 	filter := tidings.EventFilter{Type: tidings.EventType(c.query.filter["eventType"]), IssuanceID: c.query.filter["issuanceId"]}
+	if since := c.query.filter["since"]; since != "" {
+		var err error
+		if filter.Since, err = time.Parse(time.RFC3339, since); err != nil {
+			return page[Event]{}, tidings.InvalidParameter("filter[since]", "filter[since] is a time such as 2025-01-01T00:00:00.000Z.")
+		}
+	}
 	l, err := s.cfg.Events.Events(ctx, c.Organisation.Key, filter, c.query.page)
 	return pageOf(l, showEvent), err
 }

@@ -119,7 +119,7 @@ func TestQueryMistakes(t *testing.T) {
 		"page[size]=1&page[size]=2": "page[size]", "page[number]=2": "page[number]", "page=2": "page", "page[size": "page[size",
 		"page[after]=nobody": "page[after]", "page[before]=nobody": "page[before]", "page[after]=a/b": "page[after]",
 		"page[after]=" + id + "&page[before]=" + id: "page[before]",
-		"filter[nope]=1": "filter[nope]", "filter=1": "filter", "filter[eventType]=nope": "filter[eventType]", "filter[issuanceId]=": "filter[issuanceId]",
+		"filter[nope]=1": "filter[nope]", "filter=1": "filter", "filter[eventType]=nope": "filter[eventType]", "filter[since]=yesterday": "filter[since]", "filter[issuanceId]=": "filter[issuanceId]",
 		"filter[issuanceId]=a%00": "filter[issuanceId]", "filter[issuanceId]=%ff": "filter[issuanceId]", "filter[issuanceId]=" + strings.Repeat("a", 600): "filter[issuanceId]",
 		"filter[issuanceId]=a&filter[issuanceId]=b": "filter[issuanceId]",
 		"search[name]=a": "search[name]", "sort=-createdAt": "sort", "sort=name": "sort", "sort=": "sort",
@@ -127,7 +127,7 @@ func TestQueryMistakes(t *testing.T) {
 	} {
 		a := w.get("/events?"+query).refused(400, "VALIDATION_ERROR", at)
 		if strings.HasPrefix(at, "filter[nope") || strings.HasPrefix(at, "search") {
-			if !strings.Contains(a.detail(), "filter[eventType], filter[issuanceId]") {
+			if !strings.Contains(a.detail(), "filter[eventType], filter[issuanceId], filter[since]") {
 				t.Errorf("%s does not name those allowed: %s", query, a.detail())
 			}
 		}
@@ -136,4 +136,15 @@ func TestQueryMistakes(t *testing.T) {
 		w.get("/events?" + query).want(200)
 	}
 	w.get("/events/" + id + "?page[size]=0&filter[x]=1").want(200) // not a list
+}
+
+func TestEventsSinceATime(t *testing.T) {
+	w := newWorld(t)
+	w.event("before")
+	w.clock.advance(time.Minute)
+	since := url.QueryEscape(w.clock.Now().Format(time.RFC3339))
+	first, second := w.event("first"), w.event("second")
+	if got := slices.Concat(w.walk("/me-creds/api/events?page[size]=1&filter[since]="+since, "next")...); !slices.Equal(got, []string{first, second}) {
+		t.Errorf("since then there are %v, want %v", got, []string{first, second})
+	}
 }

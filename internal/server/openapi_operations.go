@@ -136,7 +136,7 @@ var operations = map[string]operation{
 		request:  exampleNewEvent,
 		response: exampleAccepted,
 		conflict: "The issuance is one of this server's own, or an idempotency key was used before for something else."},
-	"GET /events":                 {id: "listEvents", tag: tagEvents, text: "The oldest first: following links.next gives every event once, also those that come meanwhile.", response: exampleAccepted},
+	"GET /events":                 {id: "listEvents", tag: tagEvents, text: "The oldest first: following links.next gives every event once, also those that come meanwhile. filter[since] is a time: those that were accepted then or later.", response: exampleAccepted},
 	"GET /events/stream":          {id: "streamEvents", tag: tagEvents, text: "Server-sent events: the id of each is the event's, its name the event type, its data the event. Without Last-Event-ID only those to come are sent; with it, all that stand after that event."},
 	"GET /event-types":            {id: "listEventTypes", tag: tagEvents, text: "The names that filterTypes takes.", response: []EventType{{Name: tidings.IssuanceCompleted, Description: "The holder accepted and received every credential.", Schema: eventSchema(tidings.IssuanceCompleted), Example: exampleEvent(tidings.IssuanceCompleted)}}},
 	"GET /events/{id}":            {id: "getEvent", tag: tagEvents, response: exampleAccepted},

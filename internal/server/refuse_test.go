@@ -131,8 +131,8 @@ func TestOrganisationsAreApart(t *testing.T) {
 			}
 			for _, f := range route.Filters {
 				if f.Values == nil {
-					if theirs := w.get(route.Pattern+"?filter["+f.Name+"]="+id, other...).want(200).items(); len(theirs) != 0 {
-						t.Errorf("%s, filter %s shows another's %v", route.Pattern, f.Name, theirs)
+					if a := w.get(route.Pattern+"?filter["+f.Name+"]="+id, other...); a.status == 200 && len(a.items()) != 0 {
+						t.Errorf("%s, filter %s shows another's %v", route.Pattern, f.Name, a.items())
 					}
 				}
 			}

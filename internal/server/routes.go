@@ -50,7 +50,7 @@ func (s *Server) routes() []Route {
 		one(Route{Method: post, Pattern: "/events", Scope: publish, Status: http.StatusAccepted, MaxBody: MaxEventBody, Idempotency: true,
 			Summary: "Publish one event, or up to 1,000: all or none"}, s.publish),
 		many(Route{Method: get, Pattern: "/events", Scope: read, Status: http.StatusOK, Sort: oldestFirst,
-			Filters: []Filter{{"eventType", eventTypeNames}, {"issuanceId", nil}},
+			Filters: []Filter{{"eventType", eventTypeNames}, {"issuanceId", nil}, {"since", nil}},
 			Summary: "List the events in the order in which they were accepted"}, s.listEvents),
 		stream(Route{Method: get, Pattern: "/events/stream", Scope: read, Status: http.StatusOK,
 			Summary: "Stream the events as they are accepted; Last-Event-ID goes on"}, s.streamEvents),

@@ -117,3 +117,31 @@ func TestAClockThatWasAheadHoldsUpNothing(t *testing.T) {
 		t.Error("the feed is not in the order of the commits")
 	}
 }
+
+// An attempt that was on its way while its endpoint was enabled again must not
+// bring the old failure clock back.
+func TestAnOldAttemptBringsNoOldClockBack(t *testing.T) {
+	o := open(t, t.TempDir())
+	e := o.endpoint(t, "a")
+	o.publish(t, tidings.IssuanceCompleted, "i")
+	d := o.pending(t, e)[0]
+	start := o.clock.Now()
+	failed := func(n int) tidings.AttemptResult {
+		r := result(d, tidings.DeliveryPending, o.clock.Now())
+		r.Health = &tidings.Health{Failures: n, FirstFailureAt: start, LastFailureAt: o.clock.Now(), SpacedFailures: n, SpacedAt: o.clock.Now()}
+		return r
+	}
+	o.record(t, failed(1))
+	o.clock.Advance(100 * time.Hour)
+	o.disable(t, "a")
+	enabled := tidings.EndpointEnabled
+	if _, err := o.UpdateEndpoint(t.Context(), o.org.Key, "a", tidings.EndpointPatch{Status: &enabled}); err != nil {
+		t.Fatal(err)
+	}
+	d = o.pending(t, e)[0]
+	o.record(t, failed(2))
+	lane, err := o.Lane(t.Context(), e.Key)
+	if err != nil || lane.Health.Failures != 1 || !lane.Health.FirstFailureAt.Equal(o.clock.Now()) {
+		t.Errorf("the clock says %+v, %v; want one failure, now", lane.Health, err)
+	}
+}

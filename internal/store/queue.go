@@ -181,7 +181,11 @@ func (t *tx) attempt(r *tidings.AttemptResult) error {
 func (s *Store) health(t *tx, r *tidings.AttemptResult) error {
 	endpoint := r.Delivery.EndpointKey
 	if r.Health != nil {
-		if err := t.writeHealth(endpoint, *r.Health); err != nil {
+		h, err := t.sinceEnabled(endpoint, *r.Health)
+		if err != nil {
+			return err
+		}
+		if err := t.writeHealth(endpoint, h); err != nil {
 			return err
 		}
 	}
@@ -202,6 +206,20 @@ func (s *Store) health(t *tx, r *tidings.AttemptResult) error {
 	}
 	t.wake(tidings.Wake{EndpointKey: endpoint, Due: fromMillis(t.now), Changed: true})
 	return s.switchEndpoint(t, e, tidings.EndpointDisabled, r.Disable)
+}
+
+// sinceEnabled gives the clock of an endpoint whose clock was begun anew while
+// the attempt was on its way: that attempt is then the first that failed.
+func (t *tx) sinceEnabled(endpoint int64, h tidings.Health) (tidings.Health, error) {
+	if h.Failures < 2 {
+		return h, nil
+	}
+	var failures int
+	if err := t.queryRow("SELECT failures FROM lane WHERE endpoint_id = $1", []any{endpoint}, &failures); err != nil || failures > 0 {
+		return h, err
+	}
+	return tidings.Health{Failures: 1, FirstFailureAt: h.LastFailureAt, LastFailureAt: h.LastFailureAt, SpacedFailures: 1, SpacedAt: h.LastFailureAt,
+		PausedUntil: h.PausedUntil}, nil
 }
 
 func (t *tx) writeHealth(endpoint int64, h tidings.Health) error {
