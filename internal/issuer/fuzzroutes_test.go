@@ -28,6 +28,7 @@ var (
 	bearerCodes     = []string{"invalid_token", "insufficient_scope", "invalid_dpop_proof", "use_dpop_nonce"}
 	credentialCodes = append([]string{"invalid_credential_request", "unknown_credential_configuration", "unknown_credential_identifier", "invalid_proof",
 		"invalid_nonce", "invalid_encryption_parameters", "credential_request_denied"}, bearerCodes...) // section 8.3.1
+	deferredCodes     = append([]string{"invalid_transaction_id"}, credentialCodes...)                              // section 9.3
 	notificationCodes = append([]string{"invalid_notification_id", "invalid_notification_request"}, bearerCodes...) // section 11.3
 )
 
@@ -40,6 +41,13 @@ var allRoutes = []aRoute{
 	{method: "POST", path: "/o/acme/credential", codes: credentialCodes, members: []string{"credential_configuration_id", "credential_identifier", "proofs", "proof", "credential_response_encryption"}, body: func(f *fuzzed) object {
 		return object{"credential_configuration_id": f.template.ID, "proofs": object{"jwt": []any{f.session.with(f.TB).proof()}}}
 	}},
+	{method: "POST", path: "/o/acme/token", form: true, codes: tokenCodes, members: []string{"refresh_token", "grant_type"}, body: func(f *fuzzed) object {
+		return object{"grant_type": "refresh_token", "refresh_token": f.deferred.token.Refresh}
+	}},
+	{method: "POST", path: "/o/acme/deferred_credential", codes: deferredCodes, members: []string{"transaction_id"}, body: func(f *fuzzed) object {
+		return object{"transaction_id": f.transaction}
+	}},
+	{method: "GET", path: "STATUS"},
 	{method: "POST", path: "/o/acme/notification", codes: notificationCodes, members: []string{"notification_id", "event", "event_description"}, body: func(f *fuzzed) object {
 		return object{"notification_id": f.notification, "event": "credential_accepted"}
 	}},
@@ -57,6 +65,9 @@ type fuzzed struct {
 	*front
 	session      *session
 	notification string
+	deferred     *session // whose credential waits for a decision
+	transaction  string
+	status       string // the path of a status list
 	handler      http.Handler
 }
 
@@ -90,6 +101,9 @@ func FuzzRoutes(f *testing.F) {
 	front := open(f)
 	world := &fuzzed{front: front, session: front.session(), handler: front.Issuer.Handler()}
 	world.notification = world.session.fetch().NotificationID
+	world.deferred = front.waiting()
+	world.transaction = world.deferred.ask().TransactionID
+	world.status = strings.TrimPrefix(front.placeOf(front.claimed(front.offerOf(front.revocable("Card")))).URI, front.server.URL)
 	f.Fuzz(func(t *testing.T, n byte, method, tail, header, value, member, content string) {
 		run := *world
 		run.front = world.front.with(t)
@@ -110,8 +124,11 @@ func FuzzRoutes(f *testing.F) {
 func (f *fuzzed) request(route aRoute, method, tail, member, content string) *http.Request {
 	path, query, _ := strings.Cut(tail, "?")
 	target := &url.URL{Scheme: "https", Host: "issuer.example", RawQuery: query}
-	if target.Path = route.path; route.path == "OFFER" {
+	switch target.Path = route.path; route.path {
+	case "OFFER":
 		target.Path = mustPath(f.front, f.OfferURI(f.front.offer()))
+	case "STATUS":
+		target.Path = f.status
 	}
 	target.Path += path
 	if method == "" {
@@ -129,7 +146,11 @@ func (f *fuzzed) request(route aRoute, method, tail, member, content string) *ht
 		return nil
 	}
 	r.Header.Set("Content-Type", contentType)
-	r.Header.Set("Authorization", "Bearer "+f.session.token.AccessToken)
+	token := f.session.token
+	if strings.Contains(route.path, "deferred") {
+		token = f.deferred.token
+	}
+	r.Header.Set("Authorization", "Bearer "+token.AccessToken)
 	return r
 }
 
