@@ -27,14 +27,14 @@ var errEnough = errors.New("enough")
 // FollowEvents gives the events as they are accepted, from the one after the
 // event after on, or only those to come where that is empty. It goes on until
 // ctx ends or the loop is left: once it was connected, it connects again
-// whenever that breaks, and misses nothing that follows an event it has given.
+// whenever that breaks or its token ends, and misses nothing from there on.
 // An error of the first connection, or a refusal, ends it.
 func (c *Client) FollowEvents(ctx context.Context, after string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		last, failures := after, 0
 		for connected := false; ; {
 			began := false
-			err := c.follow(ctx, last, func() { began, connected = true, true }, func(e Event) bool {
+			err := c.follow(ctx, last, func() { began, connected = true, true }, func(id string) { last = id }, func(e Event) bool {
 				last = e.ID
 				return yield(e, nil)
 			})
@@ -72,7 +72,7 @@ func followAgain(err error, connected bool, failures int) (time.Duration, bool) 
 }
 
 // follow reads one connection to its end.
-func (c *Client) follow(ctx context.Context, after string, connected func(), give func(Event) bool) error {
+func (c *Client) follow(ctx context.Context, after string, connected func(), at func(id string), give func(Event) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	alive := time.AfterFunc(silence, cancel)
@@ -87,18 +87,26 @@ func (c *Client) follow(ctx context.Context, after string, connected func(), giv
 		}
 		defer answer.Body.Close()
 		connected()
-		return readStream(answer.Body, func() { alive.Reset(silence) }, give)
+		return readStream(answer.Body, func() { alive.Reset(silence) }, at, give)
 	})
 }
 
 // readStream reads server-sent events (HTML Living Standard, section 9.2.6)
-// as far as the server uses them: one line of data each.
-func readStream(r io.Reader, alive func(), give func(Event) bool) error {
+// as far as the server uses them: one line of data each. It tells the id at
+// which the stream stands once it is past it: the first stands there alone.
+func readStream(r io.Reader, alive func(), at func(id string), give func(Event) bool) error {
+	id := ""
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
 		alive()
 		data, ok := strings.CutPrefix(lines.Text(), "data:")
+		if given, ok := strings.CutPrefix(lines.Text(), "id:"); ok {
+			id = strings.TrimSpace(given)
+		}
+		if lines.Text() == "" && id != "" {
+			at(id)
+		}
 		if !ok {
 			continue
 		}

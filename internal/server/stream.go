@@ -97,6 +97,11 @@ func (s *Server) streamEvents(ctx context.Context, c *call) error {
 		select {
 		case <-changed:
 		case <-poll.C:
+			// A stream ends with its token, or with the client's right to have
+			// one: whoever listens comes back with a new one.
+			if _, err := s.authenticate(c.r); err != nil {
+				return errStreamed
+			}
 		case <-beat.C:
 			if !out.write([]byte(": \n\n")) {
 				return errStreamed

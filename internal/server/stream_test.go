@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"tidings"
 	"tidings/internal/server"
@@ -36,5 +38,24 @@ func TestStreamsLeaveRoomForRequestsAndOthers(t *testing.T) {
 	}
 	if got := listen(w.newToken("other", tidings.ScopeRead)); got != http.StatusOK {
 		t.Errorf("another organisation's stream gets %d", got)
+	}
+}
+
+// A stream ends with its token: the listener comes back with a new one.
+func TestAStreamEndsWithItsToken(t *testing.T) {
+	w := newWorld(t)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.http.URL+server.Prefix+"/events/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+w.token)
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatal(response, err)
+	}
+	defer response.Body.Close()
+	w.clock.advance(time.Hour)
+	if _, err := io.ReadAll(response.Body); err != nil { // else it would not come back
+		t.Errorf("the stream ends with %v", err)
 	}
 }
