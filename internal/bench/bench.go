@@ -66,21 +66,23 @@ func setDefault[T int | time.Duration](field *T, value T) {
 type Scenario struct {
 	Name string
 	What string
+	Only bool // where it is named: not among all
 	run  func(context.Context, *run) error
 }
 
 // Scenarios lists all, in the order in which they run.
 func Scenarios() []Scenario {
 	return []Scenario{
-		{"single", "deliveries a second, one event per request: to 1 endpoint, and to 100 of as many organisations", singles},
-		{"batch", "the same with 100 events per request", batches},
-		{"latency", "from the request that publishes to the arrival, at 200 events a second", latency},
-		{"isolation", "the same at 100 endpoints, of which none, 10 and 50 hang", isolation},
-		{"fanout", "deliveries a second where each event goes to 1,000 endpoints", fanout},
-		{"wallet", "whole issuances a second, and how long one takes, at 8 wallets", wallets},
-		{"idle", "memory with 10,000 endpoints and nothing to do", idle},
-		{"backlog", "1,000,000 pending deliveries: start, memory, drain", backlog},
-		{"history", "deliveries a second after 10,000,000 delivered ones", history},
+		{Name: "single", What: "deliveries a second, one event per request: to 1 endpoint, and to 100 of as many organisations", run: singles},
+		{Name: "batch", What: "the same with 100 events per request", run: batches},
+		{Name: "latency", What: "from the request that publishes to the arrival, at 200 events a second", run: latency},
+		{Name: "isolation", What: "the same at 100 endpoints, of which none, 10 and 50 hang", run: isolation},
+		{Name: "fanout", What: "deliveries a second where each event goes to 1,000 endpoints", run: fanout},
+		{Name: "wallet", What: "whole issuances a second, and how long one takes, at 8 wallets", run: wallets},
+		{Name: "idle", What: "memory with 10,000 endpoints and nothing to do", run: idle},
+		{Name: "backlog", What: "1,000,000 pending deliveries: start, memory, drain", run: backlog},
+		{Name: "history", What: "deliveries a second after 10,000,000 delivered ones", run: history},
+		{Name: "curves", What: "how the cost grows with fan-out, organisations, history and backlog; only where it is named", run: curves, Only: true},
 	}
 }
 
@@ -156,7 +158,7 @@ func Run(ctx context.Context, cfg Config, show func(Row)) (rows []Row, err error
 func choose(names []string) (out []Scenario, err error) {
 	all := Scenarios()
 	if len(names) == 0 {
-		return all, nil
+		return slices.DeleteFunc(all, func(s Scenario) bool { return s.Only }), nil
 	}
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name })

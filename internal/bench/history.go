@@ -34,17 +34,7 @@ func history(ctx context.Context, b *run) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := in.stop(); err != nil {
-		return err
-	}
-	b.say("history: writing %d delivered rows", b.cfg.Sizes.History)
-	if err := in.writeHistory(ctx, b.cfg.Sizes.History); err != nil {
-		return fmt.Errorf("writing history: %w", err)
-	}
-	if err := in.start(ctx); err != nil {
-		return err
-	}
-	if in.tenants[0], err = in.first(ctx); err != nil {
+	if err := in.withHistory(ctx, b.cfg.Sizes.History); err != nil {
 		return err
 	}
 	full, loop, err := measure()
@@ -57,6 +47,25 @@ func history(ctx context.Context, b *run) (err error) {
 	row.Met = row.Ratio >= 0.9*empty.perSecond/loopBefore
 	b.add(row)
 	return in.onRecord(ctx, 1000)
+}
+
+// withHistory stops the server, writes rows of history, and starts it again.
+func (in *installation) withHistory(ctx context.Context, rows int) (err error) {
+	if rows == 0 {
+		return nil
+	}
+	if err := in.stop(); err != nil {
+		return err
+	}
+	in.b.say("history: writing %d delivered rows", rows)
+	if err := in.writeHistory(ctx, rows); err != nil {
+		return fmt.Errorf("writing history: %w", err)
+	}
+	if err := in.start(ctx); err != nil {
+		return err
+	}
+	in.tenants[0], err = in.first(ctx)
+	return err
 }
 
 // Rows of a delivered event each, as the server writes them. $1 is the first

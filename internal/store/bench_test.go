@@ -1,7 +1,9 @@
 package store
 
 import (
+	"database/sql"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -59,6 +61,26 @@ func BenchmarkDelivery(b *testing.B) {
 	b.StopTimer()
 	if n, err := s.BusyLanes(b.Context()); err != nil || len(n) != 0 {
 		b.Fatal(n, err)
+	}
+}
+
+// TestOnlySyncedConnectionsWrite: the writer's is, and one that is not is refused.
+func TestOnlySyncedConnectionsWrite(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tidings.db")
+	for dsn, ok := range map[string]bool{dsn(file, false): true, "file:" + file + "?_pragma=synchronous(normal)": false} {
+		db, err := sql.Open("sqlite", dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := synced(t.Context(), conn); (err == nil) != ok {
+			t.Errorf("%s: %v", dsn, err)
+		}
 	}
 }
 

@@ -49,6 +49,9 @@ func newWriter(ctx context.Context, db *sql.DB, o Options) (*writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the writer's connection: %w", err)
 	}
+	if err := synced(ctx, conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	w := &writer{
 		db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
 		keys: keys{node: serverNode}, retention: o.Retention, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onFatal: o.OnFatal, stopped: make(chan struct{}),
@@ -66,6 +69,20 @@ func newWriter(ctx context.Context, db *sql.DB, o Options) (*writer, error) {
 	}
 	go w.run()
 	return w, nil
+}
+
+// synced wants of the writer's connection that a commit is on disk when it
+// returns: everything that is promised rests on that.
+func synced(ctx context.Context, conn *sql.Conn) error {
+	const full = 2
+	var level int
+	if err := conn.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level); err != nil {
+		return fmt.Errorf("asking how commits are synced: %w", err)
+	}
+	if level < full {
+		return fmt.Errorf("commits are not synced to disk: synchronous is %d", level)
+	}
+	return nil
 }
 
 // submit queues a write and waits until it is durable. When ctx ends, or a
