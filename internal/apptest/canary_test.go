@@ -117,6 +117,7 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		known["the signing secret of "+id] = strings.TrimPrefix(p.Secret(id), "whsec_")
 	}
 
+	known["a transaction code"], known["the reason of a denial"] = aDenial(t, p, claim), "canary-reason-Zq8"
 	tap := &listening{RoundTripper: p.HTTP.Transport}
 	made := claimOnce(t, p, &http.Client{Transport: tap}, claim, walletSays)
 	known["an offer's token"] = made.OfferURI[strings.LastIndex(made.OfferURI, "%2F")+3:]
@@ -128,7 +129,7 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 
 	p.Await("every delivery has ended", func() bool {
 		all := list[struct{ Status string }](p.API, "/deliveries?filter[status]=pending")
-		return len(all) == 0 && len(list[struct{}](p.API, "/deliveries")) == 12
+		return len(all) == 0 && len(list[struct{}](p.API, "/deliveries")) == 24
 	})
 	look := func(where, text string) {
 		t.Helper()
@@ -149,10 +150,11 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	for _, path := range []string{"/events", "/deliveries", "/templates/credentials", "/audit", "/event-types"} {
 		look("GET "+path, string(get(t, p.API, path)))
 	}
-	// An issuance hands out its offer, which it exists for.
+	// An issuance hands out its offer, which it exists for, and the reason of its
+	// denial, to those who gave it.
 	offer := url.QueryEscape("/") + known["an offer's token"]
 	for _, path := range []string{"/credentials", "/credentials/" + made.ID} {
-		look("GET "+path, strings.ReplaceAll(string(get(t, p.API, path)), offer, ""))
+		look("GET "+path, strings.NewReplacer(offer, "", known["the reason of a denial"], "").Replace(string(get(t, p.API, path))))
 	}
 	for _, path := range []string{"/o/default/.well-known/openid-credential-issuer", "/o/default/vct/Badge", strings.TrimPrefix(made.OfferURI, p.URL)} {
 		look("GET "+path, strings.ReplaceAll(string(raw(t, p.API, path)), offer, ""))
@@ -173,6 +175,25 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	look("the log at the end", p.Logs.String())
+}
+
+// aDenial offers two credentials that are guarded by a transaction code, has a
+// wallet mistype it, and denies them for a reason. It gives the code.
+func aDenial(t *testing.T, p *apptest.Process, claim string) string {
+	t.Helper()
+	wanted := []apptest.Object{}
+	for _, code := range []string{"Deferred", "Denied"} {
+		wanted = append(wanted, apptest.Object{"credentialTemplateId": templateOf(p.API, code), "attributes": apptest.Object{"name": claim}})
+	}
+	h := &holder{api: p.API, wallet: newWallet(t, p.API)}
+	p.Call("POST", "/credentials/issuance", apptest.Object{"credentials": wanted, "deferred": true,
+		"txCode": apptest.Object{"length": 12, "inputMode": "text"}}, http.StatusCreated, &h.made)
+	err := atOnce(look, discover, refused("invalid_grant", enter(false)), enter(true),
+		call("POST", "/deferral", apptest.Object{"decision": "deny", "reason": "canary-reason-Zq8"}, http.StatusOK))(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.made.TxCode.Value
 }
 
 // claimOnce offers a credential with a claim and lets a wallet have it, which then

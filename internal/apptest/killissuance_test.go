@@ -42,6 +42,7 @@ type issuance struct {
 	Status     string
 	AcceptedBy string
 	OfferURI   string
+	TxCode     struct{ Value string }
 }
 
 // holders claim credentials while the server is killed again and again. What a

@@ -3,6 +3,8 @@ package apptest_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -31,12 +33,19 @@ type holder struct {
 	issuer   *wallet.Issuer
 	token    *wallet.Token
 	held     *wallet.Held
+	waiting  *wallet.Issued // a credential that is deferred
 }
 
-// offerFor asks for an offer; asked again, it names the same request.
+// offerFor asks for an offer.
 func offerFor(seconds int) func(*holder) error {
+	return offerWith(apptest.Object{"expiresIn": seconds})
+}
+
+// offerWith asks for an offer with more in the request.
+func offerWith(more apptest.Object) func(*holder) error {
 	return func(h *holder) error {
-		h.body = apptest.Object{"credentialTemplateId": h.template, "attributes": apptest.Object{"name": "somebody"}, "expiresIn": seconds}
+		h.body = apptest.Object{"credentialTemplateId": h.template, "attributes": apptest.Object{"name": "somebody"}}
+		maps.Copy(h.body, more)
 		status, answer, err := h.api.Request("POST", "/credentials/issuance", h.body)
 		if err == nil && status != http.StatusCreated {
 			err = errors.New(string(answer))
@@ -66,6 +75,58 @@ func redeem(h *holder) error {
 func fetch(h *holder) (err error) {
 	h.held, err = h.wallet.Fetch(context.Background(), h.issuer, h.token, h.offer.ConfigurationIDs[0])
 	return err
+}
+
+// enter redeems the offer with the transaction code, or with a wrong one.
+func enter(right bool) func(*holder) error {
+	return func(h *holder) error {
+		code := h.made.TxCode.Value
+		if !right {
+			code = "no" + code[2:]
+		}
+		token, err := h.wallet.RedeemWith(context.Background(), h.issuer, h.offer, code)
+		if err == nil {
+			h.token = token
+		}
+		return err
+	}
+}
+
+// tryFetch asks for a credential that is not decided about.
+func tryFetch(h *holder) error {
+	nonce, err := h.wallet.Nonce(context.Background(), h.issuer)
+	if err != nil {
+		return err
+	}
+	proof, err := h.wallet.Proof(h.issuer, nonce)
+	if err != nil {
+		return err
+	}
+	h.waiting, err = h.wallet.Request(context.Background(), h.issuer, h.token, h.template, proof)
+	if err == nil && h.waiting.TransactionID == "" {
+		return errors.New("it is not deferred")
+	}
+	return err
+}
+
+// comeBack asks for the deferred credential.
+func comeBack(h *holder) error {
+	got, err := h.wallet.Deferred(context.Background(), h.issuer, h.token, h.waiting.TransactionID)
+	if err == nil && len(got.Credentials) == 0 {
+		return errors.New("it is still deferred")
+	}
+	return err
+}
+
+// call has the issuer's program make an API request about the issuance.
+func call(method, path string, body any, want int) func(*holder) error {
+	return func(h *holder) error {
+		status, answer, err := h.api.Request(method, "/credentials/"+h.made.ID+path, body)
+		if err == nil && status != want {
+			err = fmt.Errorf("status %d: %s", status, answer)
+		}
+		return err
+	}
 }
 
 // tell lets the wallet say what became of the credential.
@@ -101,7 +162,7 @@ func atOnce(steps ...func(*holder) error) func(*holder) error {
 // as a wallet does finds everything as it was, an answer that got lost can be
 // had again where the protocol can give it, and the events are true.
 func TestKillBetweenEveryTwoSteps(t *testing.T) {
-	offer := offerFor(3600)
+	offer, deferred := offerFor(3600), offerWith(apptest.Object{"deferred": true})
 	run := func(name string, flags []string, lives ...life) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,6 +175,16 @@ func TestKillBetweenEveryTwoSteps(t *testing.T) {
 		life{"deletes", []func(*holder) error{offer, look, discover, redeem, fetch, tell(wallet.Deleted)}, "failed", "credential_deleted"},
 		life{"loses every answer that can be had again", []func(*holder) error{offer, look, look, atOnce(discover, redeem), refused("invalid_grant", redeem),
 			fetch, fetch, tell(wallet.Accepted), tell(wallet.Accepted), fetch}, "completed", "wallet"},
+		life{"mistypes the code", []func(*holder) error{offerWith(apptest.Object{"txCode": true}), look, discover, refused("invalid_grant", enter(false)),
+			refused("invalid_grant", enter(false)), enter(true), fetch, tell(wallet.Accepted)}, "completed", "wallet"},
+		life{"guesses the code", []func(*holder) error{offerWith(apptest.Object{"txCode": true}), atOnce(look, discover), refused("invalid_grant", enter(false)),
+			refused("invalid_grant", enter(false)), refused("invalid_grant", enter(false)), refused("invalid_grant", enter(false)), refused("invalid_grant", enter(false)),
+			refused("invalid_grant", enter(true))}, "failed", "tx_code"},
+		life{"is canceled", []func(*holder) error{offer, look, call("DELETE", "", nil, http.StatusNoContent), refused("not_found", look)}, "failed", "canceled"},
+		life{"is denied", []func(*holder) error{deferred, look, discover, redeem, tryFetch, call("POST", "/deferral", apptest.Object{"decision": "deny"}, http.StatusOK),
+			refused("credential_request_denied", comeBack)}, "failed", "denied"},
+		life{"is approved", []func(*holder) error{deferred, look, discover, redeem, tryFetch, tryFetch, call("POST", "/deferral", apptest.Object{"decision": "approve"}, http.StatusOK),
+			comeBack, comeBack, fetch, tell(wallet.Accepted)}, "completed", "wallet"},
 	)
 	// Deadlines that pass while nobody is there to apply them.
 	run("hasty", []string{"--acceptance-grace=1s", "--token-life=3s"},

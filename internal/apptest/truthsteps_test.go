@@ -29,7 +29,6 @@ func (s *schedule) make() {
 	}
 	var made struct {
 		issuance
-		TxCode      struct{ Value string }
 		Credentials []struct{ ID string }
 	}
 	status, answer, err := s.server.Request("POST", "/credentials/issuance", apptest.Object{
