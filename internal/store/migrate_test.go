@@ -2,7 +2,11 @@ package store
 
 import (
 	"database/sql"
+	"fmt"
+	"io/fs"
+	"path"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"tidings"
@@ -79,6 +83,26 @@ func TestAnOlderStoreIsListedAsANewOne(t *testing.T) {
 			l, err := s.Issuances(t.Context(), 1, tidings.IssuanceFilter{Status: status, TemplateID: template}, tidings.Page{})
 			if err != nil || len(l.Items) != want {
 				t.Errorf("%d issuances are %s, %v; want %d", len(l.Items), status, err, want)
+			}
+		}
+	}
+}
+
+// A database counts the migrations that it has had, so the n-th must stay the
+// n-th: each has the next number, in the order in which they came.
+func TestMigrationsAreNumberedInOrder(t *testing.T) {
+	kinds, err := fs.Glob(migrations, "migrations/*")
+	if err != nil || len(kinds) == 0 {
+		t.Fatal(kinds, err)
+	}
+	for _, kind := range kinds {
+		files, err := fs.Glob(migrations, kind+"/*")
+		if err != nil || len(files) == 0 {
+			t.Fatal(kind, err)
+		}
+		for i, file := range files {
+			if name := path.Base(file); !strings.HasPrefix(name, fmt.Sprintf("%04d_", i+1)) || path.Ext(name) != ".sql" {
+				t.Errorf("%s comes as number %d", file, i+1)
 			}
 		}
 	}
