@@ -56,18 +56,11 @@ func (s Decide) apply(i *Issuance, now time.Time) ([]EventType, error) {
 		}
 		return nil, RefusedDelivered
 	case s.Decision == Deny:
-		return i.fail(FailedDenied, s.denial(), now), nil
+		return i.fail(IssuanceError{Code: FailedDenied, Message: "The issuer denied the credential.", Details: s.Reason}, now), nil
 	case i.Deferral == DeferralPending:
 		i.Deferral, i.UpdatedAt = DeferralApproved, now
 	}
 	return nil, nil
-}
-
-func (s Decide) denial() string {
-	if s.Reason == "" {
-		return "The issuer denied the credential."
-	}
-	return "The issuer denied the credential: " + s.Reason
 }
 
 // Defer: a wallet asked for a credential that is not approved yet. Its keys are

@@ -49,10 +49,14 @@ type Issuance struct {
 	Refreshed    int        // the number of the newest refresh token that was used
 }
 
-// IssuanceError says why an issuance failed. Code is for programs.
+// IssuanceError says why an issuance failed. Code is for programs, Message for
+// people. Details is what whoever ended it said of it: the wallet, or the
+// issuer's own system. It can be personal and goes with the claims; empty where
+// nothing was said.
 type IssuanceError struct {
 	Code    string
 	Message string
+	Details string
 }
 
 // The codes of [IssuanceError] that the life cycle itself gives.
@@ -238,12 +242,12 @@ func (i *Issuance) pass(now time.Time) []EventType {
 		return i.end(StateExpired, IssuanceExpired, now)
 	case StateRedeemed, StateDeferred:
 		if i.Deferral == DeferralPending {
-			return i.fail(FailedUndecided, "Nobody approved or denied the deferred credential in time.", now)
+			return i.fail(IssuanceError{Code: FailedUndecided, Message: "Nobody approved or denied the deferred credential in time."}, now)
 		}
 		if i.issued() > 0 {
-			return i.fail(FailedIncomplete, "The wallet did not fetch all credentials before its access ended.", now)
+			return i.fail(IssuanceError{Code: FailedIncomplete, Message: "The wallet did not fetch all credentials before its access ended."}, now)
 		}
-		return i.fail(FailedAbandoned, "The wallet redeemed the offer but fetched no credential before its access ended.", now)
+		return i.fail(IssuanceError{Code: FailedAbandoned, Message: "The wallet redeemed the offer but fetched no credential before its access ended."}, now)
 	default: // delivered: nobody refused within the grace
 		return i.complete(AcceptedByGrace, now)
 	}
@@ -259,8 +263,8 @@ func (i *Issuance) complete(by AcceptedBy, now time.Time) []EventType {
 	return i.end(StateCompleted, IssuanceCompleted, now)
 }
 
-func (i *Issuance) fail(code, message string, now time.Time) []EventType {
-	i.Error = &IssuanceError{Code: code, Message: message}
+func (i *Issuance) fail(e IssuanceError, now time.Time) []EventType {
+	i.Error = &e
 	return i.end(StateFailed, IssuanceFailed, now)
 }
 
@@ -315,7 +319,7 @@ func (i *Issuance) wrongTxCode(now time.Time) []EventType {
 	if i.TxCode.Wrong < MaxWrongTxCodes {
 		return nil
 	}
-	return i.fail(FailedTxCode, "A wrong transaction code was sent too often.", now)
+	return i.fail(IssuanceError{Code: FailedTxCode, Message: "A wrong transaction code was sent too often."}, now)
 }
 
 // Deliver: a credential is handed to the wallet, which proved possession of
@@ -379,7 +383,7 @@ const (
 type Notify struct {
 	CredentialID string
 	Event        NotificationEvent
-	Description  string // the wallet's own words; kept, never shown in an event
+	Description  string // the wallet's own words; kept in [IssuanceError], never shown in an event
 }
 
 func (s Notify) apply(i *Issuance, now time.Time) ([]EventType, error) {
@@ -392,9 +396,9 @@ func (s Notify) apply(i *Issuance, now time.Time) ([]EventType, error) {
 	}
 	switch s.Event {
 	case NotifyFailure:
-		return i.fail(FailedByWallet, "The wallet could not use the credential.", now), nil
+		return i.fail(IssuanceError{Code: FailedByWallet, Message: "The wallet could not use the credential.", Details: s.Description}, now), nil
 	case NotifyDeleted:
-		return i.fail(DeletedByWallet, "The holder deleted the credential before accepting it.", now), nil
+		return i.fail(IssuanceError{Code: DeletedByWallet, Message: "The holder deleted the credential before accepting it.", Details: s.Description}, now), nil
 	}
 	if !c.Accepted {
 		c.Accepted, i.UpdatedAt = true, now

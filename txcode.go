@@ -65,5 +65,5 @@ func (Cancel) apply(i *Issuance, now time.Time) ([]EventType, error) {
 	case i.State == StateDelivered:
 		return nil, RefusedDelivered
 	}
-	return i.fail(FailedCanceled, "The issuer canceled the offer.", now), nil
+	return i.fail(IssuanceError{Code: FailedCanceled, Message: "The issuer canceled the offer."}, now), nil
 }

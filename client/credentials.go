@@ -123,6 +123,9 @@ func (i Issuance) cursor() string { return i.ID }
 type IssuanceError struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	// Details is what the wallet said of it, or who denied it, in their own
+	// words; empty where they said nothing.
+	Details string `json:"details"`
 }
 
 // Credential is one credential of an issuance.

@@ -59,6 +59,7 @@ func issuanceView(i client.Issuance) view {
 	v.add("status", i.Status)
 	if i.Error != nil {
 		v.add("error", i.Error.Code+": "+i.Error.Message)
+		v.add("details", i.Error.Details)
 	}
 	v.add("deferral", string(i.Deferral))
 	v.add("accepted by", string(i.AcceptedBy))

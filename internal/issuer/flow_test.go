@@ -75,14 +75,15 @@ func TestWalletRefuses(t *testing.T) {
 	for _, event := range []string{wallet.Failure, wallet.Deleted} {
 		f := open(t)
 		s := f.session()
-		h := s.fetch()
-		f.must(h.Notify(t.Context(), event))
-		f.must(h.Notify(t.Context(), wallet.Accepted)) // too late
+		id := s.ask().NotificationID
+		f.send("POST", "/o/acme/notification", map[string]string{"Authorization": "Bearer " + s.token.AccessToken, "Content-Type": "application/json"},
+			`{"notification_id":"`+id+`","event":"`+event+`","event_description":"no \"room\" left\n"}`)
+		f.must(s.Notify(t.Context(), s.issuer, s.token, id, wallet.Accepted)) // too late
 		f.clock.Advance(time.Minute)
 		f.sweep()
 		f.events(s.issuance, tidings.IssuanceOffered, tidings.IssuanceFailed)
-		if got := f.state(s.issuance).Error; got == nil || got.Code != event {
-			t.Errorf("the issuance's error is %v, want %s", got, event)
+		if got := f.state(s.issuance).Error; got == nil || got.Code != event || got.Details != "no room left" {
+			t.Errorf("the issuance's error is %+v, want %s", got, event)
 		}
 		// The end is final: no further credential.
 		f.refused(s.request(s.proof()), 400, "credential_request_denied")

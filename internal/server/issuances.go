@@ -94,8 +94,9 @@ func (i Issuance) cursor() string { return i.ID }
 
 // IssuanceError says why an issuance failed.
 type IssuanceError struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Code    string  `json:"code"`
+	Message string  `json:"message"`
+	Details *string `json:"details"` // in the words of the wallet, or of who denied it
 }
 
 // Credential is one credential of an issuance.
@@ -117,7 +118,10 @@ func (s *Server) showIssuance(i tidings.Issuance) Issuance {
 		Credentials: make([]Credential, len(i.Credentials)),
 	}
 	if i.Error != nil {
-		out.Error = &IssuanceError{i.Error.Code, i.Error.Message}
+		out.Error = &IssuanceError{Code: i.Error.Code, Message: i.Error.Message}
+		if i.Error.Details != "" {
+			out.Error.Details = &i.Error.Details
+		}
 	}
 	if i.TxCode.Asked() {
 		out.TxCode = &TxCode{i.TxCode.Value, i.TxCode.Length, i.TxCode.InputMode}

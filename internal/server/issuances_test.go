@@ -77,7 +77,8 @@ func TestCancel(t *testing.T) {
 		t.Errorf("204 with %q", a.text)
 	}
 	read := w.get("/credentials/" + id).want(200).data()
-	if read["status"] != "failed" || read["error"].(map[string]any)["code"] != "canceled" {
+	failure := read["error"].(map[string]any)
+	if read["status"] != "failed" || failure["code"] != "canceled" || members(failure) != "code details message" || failure["details"] != nil {
 		t.Errorf("read %v", read)
 	}
 	w.request(http.MethodDelete, "/credentials/"+id, "").refused(409, "CONFLICT", "")
@@ -111,7 +112,7 @@ func TestDecideDeferral(t *testing.T) {
 	}
 	denied := w.post(path, `{"decision":"deny","reason":"not a member"}`).want(200).data()
 	failure := denied["error"].(map[string]any)
-	if denied["status"] != "failed" || failure["code"] != "denied" || !strings.Contains(failure["message"].(string), "not a member") {
+	if denied["status"] != "failed" || failure["code"] != "denied" || failure["details"] != "not a member" || failure["message"] != "The issuer denied the credential." {
 		t.Errorf("denied %v", denied)
 	}
 	w.post(path, `{"decision":"approve"}`).refused(409, "CONFLICT", "")

@@ -331,7 +331,7 @@ var dictionary = map[string]words{
 
 	"DeferralDecision":          {text: "Decides about a deferred issuance."},
 	"DeferralDecision.decision": {text: "What is decided.", required: true},
-	"DeferralDecision.reason":   {text: "Why it is denied. It stands in the issuance's error, and is told to no wallet.", schema: object{"maxLength": tidings.MaxReason}},
+	"DeferralDecision.reason":   {text: "Why it is denied. It stands in the details of the issuance's error, and is told to no wallet.", schema: object{"maxLength": tidings.MaxReason}},
 
 	"NewCredential":                      {text: "One of several credentials."},
 	"NewCredential.credentialTemplateId": {text: "The template to issue.", required: true, schema: object{"minLength": 1}},
@@ -367,6 +367,7 @@ var dictionary = map[string]words{
 	"IssuanceError":         {text: "Why an issuance failed."},
 	"IssuanceError.code":    {text: "For programs."},
 	"IssuanceError.message": {text: "For people."},
+	"IssuanceError.details": {text: "What the wallet said of it, or who denied it, in their own words; null where they said nothing. It is deleted together with what was certified."},
 
 	"Credential":                      {text: "One credential of an issuance."},
 	"Credential.id":                   wordsID,

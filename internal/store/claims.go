@@ -18,7 +18,7 @@ import (
 const overdueClaims = "SELECT id FROM issuance WHERE claims_since < $1 ORDER BY claims_since LIMIT $2"
 
 // DeleteClaims deletes what the ended issuances certified, longer ago than the
-// claims' retention, and what wallets wrote about it. It takes up to limit
+// claims' retention, and what wallets and their issuer wrote about it. It takes up to limit
 // issuances and tells how many. Called until it gives 0, it finishes what a crash
 // left.
 func (s *Store) DeleteClaims(ctx context.Context, limit int) (deleted int, err error) {
@@ -59,7 +59,7 @@ func (t *tx) deleteClaims(issuance int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec("UPDATE issuance SET claims_since = NULL WHERE id = $1", issuance)
+	_, err = t.exec("UPDATE issuance SET claims_since = NULL, error_details = '' WHERE id = $1", issuance)
 	return err
 }
 

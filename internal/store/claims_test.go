@@ -69,6 +69,9 @@ func newKeeper(t *testing.T) *keeper {
 		}
 		k.made[name] = i
 	}
+	denied := k.offerOf(t, "denied", tidings.NewIssuance{Life: time.Hour, Deferral: tidings.DeferralPending})
+	k.step(t, denied, tidings.Decide{Decision: tidings.Deny, Reason: "canary-denied-words"})
+	k.made["denied"] = denied
 	k.made["open"] = k.offer(t, "open", 90*24*time.Hour)
 	return k
 }
@@ -81,8 +84,14 @@ func deliver(i tidings.Issuance, k int) tidings.Deliver {
 // offer offers two credentials.
 func (k *keeper) offer(t *testing.T, name string, life time.Duration) tidings.Issuance {
 	t.Helper()
+	return k.offerOf(t, name, tidings.NewIssuance{Life: life})
+}
+
+func (k *keeper) offerOf(t *testing.T, name string, n tidings.NewIssuance) tidings.Issuance {
+	t.Helper()
 	c := tidings.NewCredential{Template: k.template, Claims: map[string]any{"a": canary(name)}}
-	i, err := k.CreateIssuance(t.Context(), k.org, tidings.NewIssuance{Credentials: []tidings.NewCredential{c, c}, Life: life})
+	n.Credentials = []tidings.NewCredential{c, c}
+	i, err := k.CreateIssuance(t.Context(), k.org, n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,14 +164,14 @@ func (k *keeper) holds(t *testing.T, want ...string) {
 // every file; those of one that goes on stay; a crash in between is no matter.
 func TestClaimsGoSomeTimeAfterTheEnd(t *testing.T) {
 	k := newKeeper(t)
-	all := []string{"open", "expired", "abandoned", "incomplete", "completed", "refused"}
+	all := []string{"open", "expired", "abandoned", "incomplete", "completed", "refused", "denied"}
 	k.pass(t, 30*time.Minute) // all have ended but those
 	k.forget(t)
 	k.holds(t, all...)
 	k.pass(t, 30*time.Minute)
 	k.pass(t, claimsKept-time.Hour+time.Millisecond)
 	k.forget(t)
-	k.holds(t, "open", "expired", "abandoned", "incomplete", "completed") // refused at once
+	k.holds(t, "open", "expired", "abandoned", "incomplete", "completed") // refused and denied at once
 	k.clock.Advance(30 * time.Minute)
 	if n, err := k.DeleteClaims(t.Context(), 2); err != nil || n != 2 {
 		t.Fatalf("a step deletes %d, %v", n, err)
@@ -182,7 +191,7 @@ func TestClaimsGoSomeTimeAfterTheEnd(t *testing.T) {
 	for _, i := range l.Items {
 		states[i.State]++
 	}
-	if want := "map[completed:1 expired:1 failed:3 offered:1]"; fmt.Sprint(states) != want {
+	if want := "map[completed:1 expired:1 failed:4 offered:1]"; fmt.Sprint(states) != want {
 		t.Errorf("the issuances are %v, want %s", states, want)
 	}
 }
@@ -206,7 +215,7 @@ func TestCheckKnowsWhenClaimsGo(t *testing.T) {
 	k.sound(t) // the chore has an hour
 	k.clock.Advance(2 * time.Hour)
 	breaches, err := k.Check(t.Context(), 10)
-	if err != nil || len(breaches) != 5 || !strings.Contains(breaches[0], "keeps its claims") {
+	if err != nil || len(breaches) != 6 || !strings.Contains(breaches[0], "keeps its claims") {
 		t.Errorf("breaches %q, %v", breaches, err)
 	}
 	k.forget(t)

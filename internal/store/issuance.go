@@ -176,11 +176,11 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 	if next.State.Terminal() && !before.State.Terminal() {
 		ended = next.UpdatedAt
 	}
-	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8,
+	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8, error_details = $16,
 		claims_since = COALESCE($9, claims_since), expires_at = $10, tx_wrong = $11, deferral = $12, refreshed = $13
 		WHERE id = $14 AND state = $15`,
 		string(next.State), null(next.Deadline), null(retrieved), string(next.AcceptedBy), failure.Code, failure.Message, next.UpdatedAt.UnixMilli(), status,
-		null(ended), next.ExpiresAt.UnixMilli(), next.TxCode.Wrong, string(next.Deferral), next.Refreshed, next.Key, string(before.State))
+		null(ended), next.ExpiresAt.UnixMilli(), next.TxCode.Wrong, string(next.Deferral), next.Refreshed, next.Key, string(before.State), failure.Details)
 	if err == nil && changed != 1 {
 		err = fmt.Errorf("issuance %d left the state %s while a step was applied", next.Key, before.State)
 	}
@@ -230,7 +230,7 @@ func (s *Store) dueIssuances(ctx context.Context, limit int) (due []dueIssuance,
 
 const (
 	issuanceTable   = "issuance i JOIN organisation o ON o.id = i.organisation_id"
-	issuanceColumns = `i.id, i.state, i.deadline, i.expires_at, i.retrieved_at, i.accepted_by, i.error_code, i.error_message, i.created_at, i.updated_at,
+	issuanceColumns = `i.id, i.state, i.deadline, i.expires_at, i.retrieved_at, i.accepted_by, i.error_code, i.error_message, i.error_details, i.created_at, i.updated_at,
 		i.tx_length, i.tx_mode, i.tx_hash, i.tx_wrong, i.deferral, i.refreshed,
 		o.id, o.slug, o.created_at`
 )
@@ -239,7 +239,7 @@ func (s *Store) scanIssuance(r scanner) (i tidings.Issuance, err error) {
 	var deadline, retrieved nullable
 	var expires, created, updated, orgCreated int64
 	var failure tidings.IssuanceError
-	err = r.Scan(&i.Key, &i.State, &deadline, &expires, &retrieved, &i.AcceptedBy, &failure.Code, &failure.Message, &created, &updated,
+	err = r.Scan(&i.Key, &i.State, &deadline, &expires, &retrieved, &i.AcceptedBy, &failure.Code, &failure.Message, &failure.Details, &created, &updated,
 		&i.TxCode.Length, &i.TxCode.InputMode, &i.TxCode.Hash, &i.TxCode.Wrong, &i.Deferral, &i.Refreshed,
 		&i.Organisation.Key, &i.Organisation.Slug, &orgCreated)
 	i.ID, i.Deadline, i.ExpiresAt, i.RetrievedAt = s.ids.public(i.Key), deadline.time(), fromMillis(expires), retrieved.pointer()
