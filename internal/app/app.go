@@ -102,7 +102,8 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	}
 	a.console, err = console.New(ctx, console.Config{
 		Clients: a.Store, Endpoints: a.Store, Secrets: a.Store, Events: a.Store, Deliveries: a.Store, Repeats: a.Store,
-		CheckURL: a.egress.Guard().CheckURL, DisableAfter: cfg.DisableAfter,
+		Templates: a.Store, Issuances: a.Store, Issuer: a.issuer,
+		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, DisableAfter: cfg.DisableAfter,
 		Secure: strings.HasPrefix(a.URL, "https:"), Version: cfg.Version, Log: cfg.Log, Now: cfg.Now,
 	})
 	if err != nil {

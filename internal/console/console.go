@@ -77,6 +77,34 @@ type Repeats interface {
 	Recovery(ctx context.Context, org int64, endpoint, id string) (tidings.Recovery, error)
 }
 
+// Templates keeps credential templates.
+type Templates interface {
+	CreateTemplate(ctx context.Context, org int64, t tidings.NewTemplate) (tidings.Template, error)
+	Templates(ctx context.Context, org int64, f tidings.TemplateFilter, p tidings.Page) (tidings.List[tidings.Template], error)
+	Template(ctx context.Context, org int64, id string) (tidings.Template, error)
+	UpdateTemplate(ctx context.Context, org int64, id string, p tidings.TemplatePatch) (tidings.Template, error)
+	// ArchiveTemplate ends issuing from a template, or takes it up again.
+	ArchiveTemplate(ctx context.Context, org int64, id string, archived bool, o tidings.Origin) (tidings.Template, error)
+}
+
+// Issuances shows issuances.
+type Issuances interface {
+	Issuances(ctx context.Context, org int64, f tidings.IssuanceFilter, p tidings.Page) (tidings.List[tidings.Issuance], error)
+	Issuance(ctx context.Context, org int64, id string) (tidings.Issuance, error)
+	// IssuanceSteps gives what was done with an issuance, the first step first.
+	IssuanceSteps(ctx context.Context, org int64, id string) ([]tidings.IssuanceStep, error)
+}
+
+// Issuer makes offers.
+type Issuer interface {
+	// Offer makes an issuance. Errors point to where a credential stands.
+	Offer(ctx context.Context, org tidings.Organisation, w tidings.WantedIssuance) (tidings.Issuance, error)
+	// OfferURI is the link that hands the offer to a wallet.
+	OfferURI(i tidings.Issuance) string
+	// VCT is the full type of a credential of this code.
+	VCT(slug, code string) string
+}
+
 // Config is what a [Console] works with. All but Log and Now are required; one
 // store usually serves all of the nouns.
 type Config struct {
@@ -86,9 +114,14 @@ type Config struct {
 	Events     Events
 	Deliveries Deliveries
 	Repeats    Repeats
+	Templates  Templates
+	Issuances  Issuances
+	Issuer     Issuer
 
 	// CheckURL judges the URL of an endpoint. Its error is one sentence.
 	CheckURL func(url string) error
+	// OfferLife is how long an offer can be accepted where nobody chooses.
+	OfferLife time.Duration
 	// DisableAfter is when an endpoint that only fails is disabled; 0: never.
 	DisableAfter time.Duration
 	// Secure says that the console is reached over https: its cookies then go
@@ -119,7 +152,8 @@ const keyName = "console-session-key"
 // New gives a console whose sessions are signed with the store's key, which it
 // makes on the first start.
 func New(ctx context.Context, cfg Config) (*Console, error) {
-	if cfg.Clients == nil || cfg.Endpoints == nil || cfg.Secrets == nil || cfg.Events == nil || cfg.Deliveries == nil || cfg.Repeats == nil || cfg.CheckURL == nil {
+	if cfg.Clients == nil || cfg.Endpoints == nil || cfg.Secrets == nil || cfg.Events == nil || cfg.Deliveries == nil || cfg.Repeats == nil ||
+		cfg.Templates == nil || cfg.Issuances == nil || cfg.Issuer == nil || cfg.CheckURL == nil {
 		return nil, errors.New("console: every member of Config but Log and Now is required")
 	}
 	if cfg.Log == nil {

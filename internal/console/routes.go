@@ -10,8 +10,8 @@ import (
 // are those of the API for the same thing.
 func (c *Console) routes() []route {
 	const (
-		get, post   = http.MethodGet, http.MethodPost
-		read, admin = tidings.ScopeRead, tidings.ScopeAdmin
+		get, post            = http.MethodGet, http.MethodPost
+		read, publish, admin = tidings.ScopeRead, tidings.ScopePublish, tidings.ScopeAdmin
 	)
 	return []route{
 		{get, "/sign-in", "", true, c.showSignIn},
@@ -43,5 +43,18 @@ func (c *Console) routes() []route {
 		{get, "/events", read, false, c.listEvents},
 		{get, "/events/stream", read, false, c.streamEvents},
 		{get, "/events/{id}", read, false, c.showEvent},
+
+		{get, "/issuances", read, false, c.listIssuances},
+		{get, "/issuances/new", publish, false, c.newIssuance},
+		{post, "/issuances/new", publish, false, c.createIssuance},
+		{get, "/issuances/{id}", read, false, c.showIssuance},
+
+		{get, "/templates", read, false, c.listTemplates},
+		{get, "/templates/new", admin, false, c.newTemplate},
+		{post, "/templates/new", admin, false, c.createTemplate},
+		{get, "/templates/{id}", read, false, c.showTemplate},
+		{get, "/templates/{id}/edit", admin, false, c.editTemplate},
+		{post, "/templates/{id}/edit", admin, false, c.updateTemplate},
+		{post, "/templates/{id}/archive", admin, false, c.archiveTemplate},
 	}
 }

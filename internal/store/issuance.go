@@ -105,6 +105,11 @@ func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidin
 			return next, nil, err
 		}
 	}
+	if refusal == nil {
+		if err := t.step(before, next, step); err != nil {
+			return next, nil, err
+		}
+	}
 	for _, typ := range events {
 		if _, err := s.tell(t, before.Organisation.Key, typ, before.ID); err != nil {
 			return next, nil, err
