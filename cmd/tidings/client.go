@@ -22,13 +22,14 @@ type clientCommand struct {
 
 // dataFlag names the store that a command visits.
 type dataFlag struct {
-	Data string `env:"TIDINGS_DATA" default:"./tidings-data" placeholder:"DIR" help:"Folder of the embedded database."`
+	Data     string `env:"TIDINGS_DATA" default:"./tidings-data" placeholder:"DIR" help:"Folder of the embedded database."`
+	Database string `env:"TIDINGS_DATABASE" placeholder:"URL" help:"A PostgreSQL (postgres://…) instead of the folder."`
 }
 
 // visit opens the store beside a server that may be running.
 func (f dataFlag) visit(ctx context.Context, env *environment, do func(*store.Store) error) error {
 	log := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := store.Open(ctx, store.Options{Dir: f.Data, Shared: true, Log: log})
+	s, err := store.Open(ctx, store.Options{Dir: f.Data, Database: f.Database, Shared: true, Log: log})
 	if err != nil {
 		return err
 	}

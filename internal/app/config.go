@@ -17,6 +17,7 @@ import (
 // Config says how a server runs. The zero Config does not; start from [Default].
 type Config struct {
 	Listen    string // address to listen on, such as 127.0.0.1:8080; port 0 takes a free one
+	Database  string // URL of a PostgreSQL (postgres://…), instead of the folder
 	Data      string // folder of the embedded database with all keys
 	PublicURL string // base of all links, without a path; default: http(s)://Listen
 	TLSCert   string // PEM files, to serve HTTPS itself; both or none

@@ -94,7 +94,7 @@ func TestBind(t *testing.T) {
 		"a = $12":           "a = ?12",
 		"$1, $2, $3, $4, $5, $6, $7, $8, $9, $10": "?, ?, ?, ?, ?, ?, ?, ?, ?, ?",
 	} {
-		if got := bind(query); got != want {
+		if got := new(embedded).bind(query); got != want {
 			t.Errorf("%s: %s, want %s", query, got, want)
 		}
 	}

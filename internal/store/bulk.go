@@ -134,7 +134,7 @@ func (t *tx) settle() error {
 			_, err = t.writeRows(w.statement, w.rows)
 		}
 	}
-	if isConstraint(err) {
+	if judge(err) == faultRow {
 		return errors.Join(errIsolate, err)
 	}
 	return err

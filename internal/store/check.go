@@ -69,15 +69,11 @@ const dueGrace = 30 * time.Second
 // Check proves the store's invariants on one snapshot, beside a running server
 // too, and gives a sentence for each breach, at most limit of each sort.
 func (s *Store) Check(ctx context.Context, limit int) (breaches []string, err error) {
-	snapshot, err := s.reads.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	snapshot, integrity, err := s.db.moment(ctx, s.reads.db)
 	if err != nil {
 		return nil, err
 	}
 	defer snapshot.Rollback()
-	var integrity string
-	if err := snapshot.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&integrity); err != nil {
-		return nil, fmt.Errorf("checking the file: %w", err)
-	}
 	if integrity != "ok" {
 		breaches = append(breaches, "the database file is damaged: "+integrity)
 	}
@@ -117,39 +113,61 @@ func (s *Store) checkEndings(ctx context.Context, snapshot *sql.Tx, limit int) (
 	if err := snapshot.QueryRowContext(ctx, retainedOf).Scan(&gone); err != nil {
 		return nil, err
 	}
-	rows, err := snapshot.QueryContext(ctx, "SELECT id, organisation_id, state, updated_at FROM issuance")
-	if err != nil {
-		return nil, err
-	}
-	story, err := snapshot.PrepareContext(ctx, bind(storyOf))
+	story, err := snapshot.PrepareContext(ctx, s.db.bind(storyOf))
 	if err != nil {
 		return nil, err
 	}
 	defer story.Close()
+	for last := int64(0); ; {
+		some, err := storiesFrom(ctx, snapshot, s.db.bind(issuancesFrom), last)
+		if err != nil || len(some) == 0 {
+			return breaches, err
+		}
+		for _, i := range some {
+			id := s.ids.public(i.key)
+			told := map[tidings.EventType]int{}
+			events, err := story.QueryContext(ctx, i.org, issuanceKey(id), id)
+			if err != nil {
+				return breaches, err
+			}
+			err = eachRow(events, func(r scanner) error {
+				var typ tidings.EventType
+				err := r.Scan(&typ)
+				told[typ]++
+				return err
+			})
+			if err != nil {
+				return breaches, err
+			}
+			if text := untrue(i.state, told, i.key <= gone, keyAt(i.updated) <= gone); text != "" && len(breaches) < limit {
+				breaches = append(breaches, "issuance "+id+" "+text)
+			}
+			last = i.key
+		}
+	}
+}
+
+// issuancesFrom reads the issuances in pieces: one connection of PostgreSQL
+// cannot read the next answer before the first is at its end.
+const issuancesFrom = "SELECT id, organisation_id, state, updated_at FROM issuance WHERE id > $1 ORDER BY id LIMIT 1000"
+
+type checkedIssuance struct {
+	key, org, updated int64
+	state             tidings.IssuanceState
+}
+
+func storiesFrom(ctx context.Context, snapshot *sql.Tx, query string, last int64) (out []checkedIssuance, err error) {
+	rows, err := snapshot.QueryContext(ctx, query, last)
+	if err != nil {
+		return nil, err
+	}
 	err = eachRow(rows, func(r scanner) error {
-		var key, org, updated int64
-		var state tidings.IssuanceState
-		if err := r.Scan(&key, &org, &state, &updated); err != nil {
-			return err
-		}
-		id := s.ids.public(key)
-		told := map[tidings.EventType]int{}
-		events, err := story.QueryContext(ctx, org, issuanceKey(id), id)
-		if err != nil {
-			return err
-		}
-		err = eachRow(events, func(r scanner) error {
-			var typ tidings.EventType
-			err := r.Scan(&typ)
-			told[typ]++
-			return err
-		})
-		if text := untrue(state, told, key <= gone, keyAt(updated) <= gone); text != "" && len(breaches) < limit {
-			breaches = append(breaches, "issuance "+id+" "+text)
-		}
+		var i checkedIssuance
+		err := r.Scan(&i.key, &i.org, &i.state, &i.updated)
+		out = append(out, i)
 		return err
 	})
-	return breaches, err
+	return out, err
 }
 
 // untrue says how the events of an issuance in a state do not tell its story;

@@ -76,7 +76,7 @@ const (
 // reads for long, it is left for the next time.
 func (s *Store) cutLog(ctx context.Context) error {
 	now := s.now().UnixMilli()
-	if last := s.logCutAt.Load(); !s.logHasClaims.Load() || now >= last && now < last+logCutEvery.Milliseconds() {
+	if last := s.logCutAt.Load(); s.dir == "" || !s.logHasClaims.Load() || now >= last && now < last+logCutEvery.Milliseconds() {
 		return nil
 	}
 	s.logCutAt.Store(now)

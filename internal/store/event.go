@@ -201,7 +201,7 @@ func (s *Store) write(t *tx, org int64, e *tidings.Event, to []int64) (deliverie
 	}
 	t.told = true
 	// position is the order of commit: with one writer, that of the keys.
-	return deliveries, t.put(insertEvents, &t.w.bulk.events, key, org, key, d.IssuanceKey, e.IssuanceID, string(e.Type), d.Body, len(to), e.Test, t.now)
+	return deliveries, t.put(insertEvents, &t.w.bulk.events, key, org, key, d.IssuanceKey, e.IssuanceID, string(e.Type), d.Body, len(to), number(e.Test), t.now)
 }
 
 const fanoutOf = "SELECT id, filter_types FROM endpoint WHERE organisation_id = $1 AND deleted_at IS NULL ORDER BY id"

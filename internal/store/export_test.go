@@ -1,10 +1,28 @@
 package store
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Hush lets house-keeping go on at once, as if nobody else had written for long.
 func (s *Store) Hush() {
 	s.w.in.mu.Lock()
 	defer s.w.in.mu.Unlock()
 	s.w.in.busy = time.Time{}
+}
+
+// Columns gives all columns of the store's tables, "table.column".
+func (s *Store) Columns(ctx context.Context) (out []string, err error) {
+	query := "SELECT m.name || '.' || c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'"
+	if s.dir == "" {
+		query = "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'migration'"
+	}
+	err = s.query(ctx, query, nil, func(r scanner) error {
+		var c string
+		err := r.Scan(&c)
+		out = append(out, c)
+		return err
+	})
+	return out, err
 }

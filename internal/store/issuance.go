@@ -159,7 +159,7 @@ func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) e
 func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 	for k := range next.Credentials {
 		if c := next.Credentials[k]; c.Status != before.Credentials[k].Status || c.Accepted != before.Credentials[k].Accepted || c.HolderKeys != before.Credentials[k].HolderKeys {
-			if _, err := t.exec("UPDATE credential SET status = $1, accepted = $2, holder_keys = $3 WHERE id = $4", string(c.Status), c.Accepted, c.HolderKeys, c.Key); err != nil {
+			if _, err := t.exec("UPDATE credential SET status = $1, accepted = $2, holder_keys = $3 WHERE id = $4", string(c.Status), number(c.Accepted), c.HolderKeys, c.Key); err != nil {
 				return err
 			}
 		}

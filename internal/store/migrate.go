@@ -33,16 +33,25 @@ func migrate(ctx context.Context, db *sql.DB, shared bool) error {
 	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&have); err != nil {
 		return fmt.Errorf("reading the schema's version: %w", err)
 	}
-	if have > len(files) {
-		return fmt.Errorf("the database has schema version %d, this program knows up to %d: it was written by a newer tidings", have, len(files))
-	}
-	if shared && have > 0 && have < len(files) {
-		return fmt.Errorf("the database has schema version %d, this program needs %d: start tidings serve once to bring it up to date", have, len(files))
+	if err := checkSchema(have, len(files), shared); err != nil {
+		return err
 	}
 	for i := have; i < len(files); i++ {
 		if err := migrateOne(ctx, conn, files[i], i+1); err != nil {
 			return fmt.Errorf("migration %s: %w", files[i], err)
 		}
+	}
+	return nil
+}
+
+// checkSchema refuses a database that this program must not work on: one of a
+// newer program, and for a visitor one that the server has not migrated yet.
+func checkSchema(have, known int, shared bool) error {
+	if have > known {
+		return fmt.Errorf("the database has schema version %d, this program knows up to %d: it was written by a newer tidings", have, known)
+	}
+	if shared && have > 0 && have < known {
+		return fmt.Errorf("the database has schema version %d, this program needs %d: start tidings serve once to bring it up to date", have, known)
 	}
 	return nil
 }

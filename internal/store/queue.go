@@ -146,7 +146,7 @@ func (t *tx) collect(r *tidings.AttemptResult) error {
 func (t *tx) history(r *tidings.AttemptResult, organisation int64) error {
 	d := &r.Delivery
 	return t.put(insertDeliveries, &t.w.bulk.deliveries, d.Key, organisation, d.EndpointKey, d.EventKey, string(r.Status), string(r.Reason),
-		r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now, kind(r.Status, d.EventType), t.late(d.Key))
+		r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now, kind(r.Status, d.EventType), number(t.late(d.Key)))
 }
 
 // moveAlong makes the later events of an issuance due later. The plus keeps the

@@ -4,9 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -162,6 +159,9 @@ const shrinkFrom = 8
 // Shrink gives free pages of the database's file back to the disk, a step of
 // them, where there are many, and tells how many they were.
 func (s *Store) Shrink(ctx context.Context, _ int) (given int, err error) {
+	if s.dir == "" { // PostgreSQL fills free pages again by itself
+		return 0, nil
+	}
 	var free, pages int
 	if err := s.queryRow(ctx, "PRAGMA freelist_count", nil, &free); err != nil {
 		return 0, err
@@ -184,23 +184,14 @@ func (s *Store) Shrink(ctx context.Context, _ int) (given int, err error) {
 // Size tells how much the store holds.
 type Size struct {
 	Bytes       int64      // of the database's files on disk
-	Free        int64      // bytes free on that disk
+	Free        int64      // bytes free on that disk; -1: not known, as it is another machine's
 	OldestEvent *time.Time // nil while there is none
 }
 
 // Size measures the store.
 func (s *Store) Size(ctx context.Context) (size Size, err error) {
-	for _, name := range []string{"tidings.db", "tidings.db-wal", "tidings.db-shm"} {
-		info, err := os.Stat(filepath.Join(s.dir, name))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return size, fmt.Errorf("measuring the database: %w", err)
-		}
-		if err == nil {
-			size.Bytes += info.Size()
-		}
-	}
-	if size.Free, err = freeBytes(s.dir); err != nil {
-		return size, fmt.Errorf("measuring the disk: %w", err)
+	if size.Bytes, size.Free, err = s.db.size(ctx, s.reads.db); err != nil {
+		return size, err
 	}
 	var oldest nullable
 	err = s.queryRow(ctx, "SELECT created_at FROM event ORDER BY id LIMIT 1", nil, &oldest)

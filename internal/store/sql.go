@@ -12,25 +12,6 @@ import (
 	"tidings"
 )
 
-// bind turns $1 into what SQLite knows, so that one text serves both databases:
-// into ? where the numbers stand in their order, else into ?1. For SQLite the
-// latter is a name, and to find the names costs the square of how many there are.
-func bind(query string) string {
-	out := make([]byte, 0, len(query))
-	for rest, n := query, 1; ; n++ {
-		before, after, found := strings.Cut(rest, "$")
-		out = append(out, before...)
-		if !found {
-			return string(out)
-		}
-		number := strconv.Itoa(n)
-		if !strings.HasPrefix(after, number) || len(after) > len(number) && after[len(number)] >= '0' && after[len(number)] <= '9' {
-			return strings.ReplaceAll(query, "$", "?")
-		}
-		out, rest = append(out, '?'), after[len(number):]
-	}
-}
-
 // scanner is a row to read from.
 type scanner interface{ Scan(dest ...any) error }
 

@@ -14,6 +14,7 @@ const maxStatements = 256
 // as to run it, where it finds few rows. It may be used by many goroutines.
 type statements struct {
 	db     *sql.DB
+	bind   func(string) string
 	mu     sync.RWMutex
 	byText map[string]*sql.Stmt
 }
@@ -25,7 +26,7 @@ func (s *statements) query(ctx context.Context, query string, args ...any) (*sql
 		return nil, err
 	}
 	if stmt == nil {
-		return s.db.QueryContext(ctx, bind(query), args...)
+		return s.db.QueryContext(ctx, s.bind(query), args...)
 	}
 	return stmt.QueryContext(ctx, args...)
 }
@@ -34,7 +35,7 @@ func (s *statements) query(ctx context.Context, query string, args ...any) (*sql
 func (s *statements) row(ctx context.Context, query string, args ...any) *sql.Row {
 	stmt, err := s.prepare(ctx, query)
 	if err != nil || stmt == nil {
-		return s.db.QueryRowContext(ctx, bind(query), args...) // which tells of the error
+		return s.db.QueryRowContext(ctx, s.bind(query), args...) // which tells of the error
 	}
 	return stmt.QueryRowContext(ctx, args...)
 }
@@ -47,7 +48,7 @@ func (s *statements) prepare(ctx context.Context, query string) (*sql.Stmt, erro
 	if stmt != nil || full {
 		return stmt, nil
 	}
-	stmt, err := s.db.PrepareContext(ctx, bind(query))
+	stmt, err := s.db.PrepareContext(ctx, s.bind(query))
 	if err != nil {
 		return nil, err
 	}

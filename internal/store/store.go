@@ -13,24 +13,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
-
-	"github.com/gofrs/flock"
-	_ "modernc.org/sqlite" // the driver "sqlite": SQLite in pure Go, so that one static binary carries it
 
 	"tidings"
 )
 
 // Options says which store to open and how.
 type Options struct {
-	Dir    string           // the data folder; made with mode 0700 where it is missing
-	Shared bool             // do not take the folder for this process alone: for commands beside a running server
-	Now    func() time.Time // the clock; default time.Now
-	Log    *slog.Logger     // default slog.Default()
+	Dir    string // the data folder of the embedded database; made with mode 0700 where it is missing
+	Shared bool   // do not take the database for this process alone: for commands beside a running server
+	// Database is the URL of a PostgreSQL (postgres://…), instead of the folder.
+	Database string
+
+	Now func() time.Time // the clock; default time.Now
+	Log *slog.Logger     // default slog.Default()
 
 	// MaxEndpoints is how many endpoints an organisation may have; default
 	// tidings.MaxEndpoints.
@@ -54,8 +51,8 @@ type Options struct {
 
 // Store is an open store.
 type Store struct {
-	dir   string
-	lock  *flock.Flock
+	db    database
+	dir   string // the data folder; empty with PostgreSQL
 	now   func() time.Time
 	ids   ids
 	reads *statements
@@ -71,10 +68,6 @@ type Store struct {
 	dropped         atomic.Int64 // the newest delivery that Retain has looked at
 }
 
-// minSQLite is the first version without the WAL-reset bug, which could lose
-// commits.
-const minSQLite = "3.51.3"
-
 // Open opens the store in a folder, makes it where there is none, and brings
 // its schema up to date.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
@@ -84,10 +77,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the data folder: %w", err)
-	}
-	s := &Store{dir: o.Dir, now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints), retention: o.Retention, claimsRetention: o.ClaimsRetention,
+	s := &Store{now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints), retention: o.Retention, claimsRetention: o.ClaimsRetention,
 		statusListSize: tidings.StatusListSize}
 	s.logHasClaims.Store(true) // a crash can have left some
 	defer func() {
@@ -95,30 +85,12 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 			s.Close()
 		}
 	}()
-	if !o.Shared {
-		if s.lock, err = lockFolder(o.Dir); err != nil {
-			return nil, err
-		}
-	}
-	file := filepath.Join(o.Dir, "tidings.db")
-	if err := touch(file); err != nil {
-		return nil, fmt.Errorf("making the database file: %w", err)
-	}
-	writes, err := sql.Open("sqlite", dsn(file, false))
+	writes, reads, err := s.open(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("opening the database: %w", err)
+		return nil, err
 	}
-	if err := migrate(ctx, writes, o.Shared); err != nil {
-		return nil, errors.Join(err, writes.Close())
-	}
-	reads, err := sql.Open("sqlite", dsn(file, true))
-	if err != nil {
-		return nil, errors.Join(err, writes.Close())
-	}
-	reads.SetMaxOpenConns(8)
-	reads.SetMaxIdleConns(8)
-	s.reads = &statements{db: reads, byText: map[string]*sql.Stmt{}}
-	if s.w, err = newWriter(ctx, writes, o); err != nil {
+	s.reads = &statements{db: reads, bind: s.db.bind, byText: map[string]*sql.Stmt{}}
+	if s.w, err = newWriter(ctx, s.db, writes, o); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
 	idKey, err := s.Secret(ctx, "id-key", func() ([]byte, error) { return randomBytes(16), nil })
@@ -129,6 +101,22 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return s, err
 	}
 	return s, s.rememberClaimsRetention(ctx)
+}
+
+// open opens the database that the options name.
+func (s *Store) open(ctx context.Context, o Options) (writes, reads *sql.DB, err error) {
+	if o.Database == "" {
+		e, writes, reads, err := openEmbedded(ctx, o)
+		if err == nil {
+			s.db, s.dir = e, o.Dir
+		}
+		return writes, reads, err
+	}
+	p, pool, err := openPostgres(ctx, o)
+	if err == nil {
+		s.db = p
+	}
+	return pool, pool, err
 }
 
 // Close ends the writer after what it holds is committed, and gives the folder
@@ -146,8 +134,8 @@ func (s *Store) Close() error {
 	if s.reads != nil {
 		errs = append(errs, s.reads.close())
 	}
-	if s.lock != nil {
-		errs = append(errs, s.lock.Unlock())
+	if s.db != nil {
+		errs = append(errs, s.db.release())
 	}
 	return errors.Join(errs...)
 }
@@ -161,11 +149,11 @@ const lowDisk = 256 << 10
 // that failed it tries one: where requests are only sent to servers that are
 // ready, nobody else would.
 func (s *Store) Ready(ctx context.Context) error {
-	free, err := freeBytes(s.dir)
+	_, free, err := s.db.size(ctx, s.reads.db)
 	if err != nil {
-		return fmt.Errorf("measuring the disk: %w", err)
+		return err
 	}
-	if free < lowDisk {
+	if free >= 0 && free < lowDisk {
 		return fmt.Errorf("the disk is full: %d bytes are free", free)
 	}
 	if s.w.trouble() != nil {
@@ -183,47 +171,3 @@ func (s *Store) Quiet() bool { return s.w.quiet() }
 
 // ErrLocked says that another process serves this data folder.
 var ErrLocked = errors.New("the data folder is in use")
-
-func lockFolder(dir string) (*flock.Flock, error) {
-	lock := flock.New(filepath.Join(dir, "serve.lock"), flock.SetPermissions(0o600))
-	ok, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("locking the data folder: %w", err)
-	}
-	if !ok {
-		return nil, fmt.Errorf("%w: another tidings process already serves %s; one folder takes one server, so stop that one or choose another folder with --data", ErrLocked, dir)
-	}
-	return lock, nil
-}
-
-// touch makes the database file with mode 0600; SQLite gives the same mode to
-// the files that it lays beside it.
-func touch(file string) error {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-func dsn(file string, readOnly bool) string {
-	q := url.Values{}
-	pragmas := []string{
-		"busy_timeout(5000)",
-		"auto_vacuum(incremental)", // before the first table, or it never works
-		"journal_mode(wal)",
-		"synchronous(full)",
-		"foreign_keys(off)", // the writer keeps them; checking costs a look-up per row
-		"cache_size(-8192)", // in KiB; it takes twice that, as a page with its header just misses a power of two
-		"temp_store(memory)",
-		"journal_size_limit(67108864)",
-		"secure_delete(1)", // what is deleted is overwritten: claims are personal
-	}
-	if readOnly {
-		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-1024)", "temp_store(memory)"}
-	}
-	for _, p := range pragmas {
-		q.Add("_pragma", p)
-	}
-	return (&url.URL{Scheme: "file", Opaque: url.PathEscape(file), RawQuery: q.Encode()}).String()
-}

@@ -204,7 +204,7 @@ func (s *Store) Templates(ctx context.Context, org int64, f tidings.TemplateFilt
 		q.where = append(q.where, map[bool]string{true: "t.archived_at IS NOT NULL", false: "t.archived_at IS NULL"}[*f.Archived])
 	}
 	if f.Search != "" {
-		q.add("instr(t.sort_name, $) > 0", sortName(f.Search))
+		q.add("t.sort_name LIKE $ ESCAPE '!'", "%"+strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(sortName(f.Search))+"%")
 	}
 	order, descending := strings.CutPrefix(string(f.Order), "-")
 	q.newest = descending

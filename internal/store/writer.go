@@ -9,9 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"tidings"
 )
 
@@ -23,8 +20,10 @@ const maxBatchRows = 2000
 // those who wait and wakes the lanes. There is no timer: while one sync runs,
 // the next batch collects itself.
 type writer struct {
+	d         database
 	db        *sql.DB
 	conn      *sql.Conn
+	lost      bool // the connection broke
 	stmts     map[string]*sql.Stmt
 	bulk      bulk // what the batch that runs has collected
 	in        *inlets
@@ -43,8 +42,7 @@ type writer struct {
 	stopped   chan struct{}
 }
 
-func newWriter(ctx context.Context, db *sql.DB, o Options) (*writer, error) {
-	db.SetMaxOpenConns(1)
+func newWriter(ctx context.Context, d database, db *sql.DB, o Options) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("opening the writer's connection: %w", err)
@@ -53,7 +51,7 @@ func newWriter(ctx context.Context, db *sql.DB, o Options) (*writer, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	w := &writer{
-		db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
+		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
 		keys: keys{node: serverNode}, retention: o.Retention, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onFatal: o.OnFatal, stopped: make(chan struct{}),
 	}
 	if w.onWake == nil {
@@ -221,7 +219,8 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 
 func (w *writer) rollback() {
 	// Some errors have rolled back already; then this finds nothing to do.
-	w.conn.ExecContext(context.Background(), "ROLLBACK")
+	_, err := w.conn.ExecContext(context.Background(), "ROLLBACK")
+	w.lost = lost(err)
 }
 
 // storageError turns what the database said into what a caller may see, and
@@ -230,12 +229,11 @@ func (w *writer) storageError(err error) error {
 	if w.failing.Swap(&err) == nil {
 		w.log.Error("storage does not take writes", "error", err)
 	}
-	switch sqliteCode(err) {
-	case sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC:
+	if judge(err) == faultSync {
 		w.onFatal(fmt.Errorf("syncing to disk: %w", err))
 	}
 	message := "The store does not take writes at the moment; try again."
-	if sqliteCode(err)&0xff == sqlite3.SQLITE_FULL {
+	if judge(err) == faultFull {
 		message = "The disk of the server is full; try again."
 	}
 	return tidings.Unavailable(2*time.Second, err, "%s", message)
@@ -262,16 +260,11 @@ func (w *writer) close() error {
 	for _, s := range w.stmts {
 		s.Close()
 	}
-	return errors.Join(w.conn.Close(), w.db.Close())
-}
-
-func isConstraint(err error) bool { return sqliteCode(err)&0xff == sqlite3.SQLITE_CONSTRAINT }
-
-func sqliteCode(err error) int {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		return e.Code()
+	err := w.conn.Close()
+	if w.lost {
+		err = nil
 	}
-	return 0
+	return errors.Join(err, w.db.Close())
 }
 
 // tx is the writer's transaction while a batch runs.
@@ -320,9 +313,9 @@ func (t *tx) run(it *item, isolate bool) error {
 	switch {
 	case errors.Is(err, errIsolate):
 		return err
-	case err == nil || t.rows == rows && sqliteCode(err) == 0:
+	case err == nil || t.rows == rows && judge(err) == faultNone:
 		it.err = err
-	case sqliteCode(err) != 0 && !isConstraint(err):
+	case judge(err) > faultRow:
 		return err // the storage, not the item
 	case !isolate:
 		return errIsolate
@@ -365,11 +358,16 @@ func (t *tx) flush() error {
 	return err
 }
 
-// begin opens the transaction for writing at once, so that it never has to be
-// given up half-way for another process's.
+// begin opens the transaction.
 func (t *tx) begin() error {
-	if err := t.control("BEGIN IMMEDIATE"); err != nil {
+	if err := t.w.connect(); err != nil {
 		return err
+	}
+	for _, statement := range t.w.d.begin() {
+		if err := t.control(statement); err != nil {
+			t.w.rollback()
+			return err
+		}
 	}
 	if !t.w.shared && t.keys.last != 0 {
 		return nil
@@ -381,6 +379,21 @@ func (t *tx) begin() error {
 		return err
 	}
 	t.w.keys.last = t.keys.last
+	return nil
+}
+
+// connect gives the writer another connection where its own was lost.
+func (w *writer) connect() error {
+	if !w.lost {
+		return nil
+	}
+	w.conn.Close() // it is of no use; what it says of that neither
+	conn, err := w.db.Conn(context.Background())
+	if err != nil {
+		return err
+	}
+	clear(w.stmts)
+	w.conn, w.lost = conn, false
 	return nil
 }
 
@@ -447,7 +460,7 @@ func (t *tx) stmt(query string) (*sql.Stmt, error) {
 	if s := t.w.stmts[query]; s != nil {
 		return s, nil
 	}
-	s, err := t.w.conn.PrepareContext(context.Background(), bind(query))
+	s, err := t.w.conn.PrepareContext(context.Background(), t.w.d.bind(query))
 	if err != nil {
 		return nil, err
 	}

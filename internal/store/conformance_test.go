@@ -1,0 +1,153 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"tidings"
+	"tidings/internal/pgtest"
+	"tidings/internal/store"
+)
+
+// server is the PostgreSQL that tests take their databases from, by the test
+// that started it.
+var server string
+
+// database gives the URL of an empty PostgreSQL database within
+// [TestOnPostgreSQL], and nothing elsewhere: then the store is a folder.
+func database(t testing.TB) string {
+	if server == "" {
+		return ""
+	}
+	return pgtest.NewDatabase(t, server)
+}
+
+// TestOnPostgreSQL runs the tests of the store that say what it does, whichever
+// database it is on, on PostgreSQL.
+func TestOnPostgreSQL(t *testing.T) {
+	server = pgtest.Start(t)
+	defer func() { server = "" }()
+	for name, test := range map[string]func(*testing.T){
+		"ARecoveryLooksAtItsPeriodOnly":                    TestARecoveryLooksAtItsPeriodOnly,
+		"ARecoveryBeginsInThePast":                         TestARecoveryBeginsInThePast,
+		"ARecoveryTellsNoEndpointOfItself":                 TestARecoveryTellsNoEndpointOfItself,
+		"ASampleIsSentNowAlsoWhileAnotherWaits":            TestASampleIsSentNowAlsoWhileAnotherWaits,
+		"AClockThatWasAheadHoldsUpNothing":                 TestAClockThatWasAheadHoldsUpNothing,
+		"AnOldAttemptBringsNoOldClockBack":                 TestAnOldAttemptBringsNoOldClockBack,
+		"ACursorOutlivesItsEvent":                          TestACursorOutlivesItsEvent,
+		"EventsSinceATime":                                 TestEventsSinceATime,
+		"EndedDeliveriesAndTheirEventsGoWithTime":          TestEndedDeliveriesAndTheirEventsGoWithTime,
+		"WhatIsPendingForTooLongIsGivenUp":                 TestWhatIsPendingForTooLongIsGivenUp,
+		"AnEventLivesAsLongAsItsRetry":                     TestAnEventLivesAsLongAsItsRetry,
+		"AnIssuanceOutlivesItsEvents":                      TestAnIssuanceOutlivesItsEvents,
+		"AnEventLivesAsLongAsItsDeliveries":                TestAnEventLivesAsLongAsItsDeliveries,
+		"PublishMakesADeliveryPerMatchingEndpoint":         TestPublishMakesADeliveryPerMatchingEndpoint,
+		"ALaterEventWaitsForTheFirstRetriesOfAnEarlierOne": TestALaterEventWaitsForTheFirstRetriesOfAnEarlierOne,
+		"AnEndedDeliveryStandsInTheHistory":                TestAnEndedDeliveryStandsInTheHistory,
+		"ResultsShareABatchWithThoseThatNoLongerFit":       TestResultsShareABatchWithThoseThatNoLongerFit,
+		"AnIdempotencyKeyGivesTheFirstEventAgain":          TestAnIdempotencyKeyGivesTheFirstEventAgain,
+	} {
+		t.Run(name, test)
+	}
+	t.Run("OneServerAtATime", testOneServerAtATime)
+	t.Run("BothHaveTheSameColumns", testBothHaveTheSameColumns)
+	t.Run("ALostConnectionIsReplaced", testALostConnectionIsReplaced)
+}
+
+func testOneServerAtATime(t *testing.T) {
+	url := database(t)
+	first, err := store.Open(t.Context(), store.Options{Database: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Open(t.Context(), store.Options{Database: url}); !errors.Is(err, store.ErrLocked) {
+		t.Fatalf("a second server gets %v", err)
+	}
+	visitor, err := store.Open(t.Context(), store.Options{Database: url, Shared: true})
+	if err != nil {
+		t.Fatalf("a command beside the server: %v", err)
+	}
+	defer visitor.Close()
+	if _, err := visitor.CreateClient(t.Context(), "other", tidings.Client{ID: "c", Scopes: tidings.AllScopes}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Client(context.Background(), "c"); err != nil {
+		t.Errorf("the server does not know the client: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := store.Open(t.Context(), store.Options{Database: url})
+	if err != nil {
+		t.Fatalf("after the first has stopped: %v", err)
+	}
+	next.Close()
+}
+
+// testBothHaveTheSameColumns holds that a migration of one database is one of the
+// other, too.
+func testBothHaveTheSameColumns(t *testing.T) {
+	for _, url := range []string{"", database(t)} {
+		s, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Database: url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		got, err := s.Columns(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if url == "" {
+			columns = got
+			continue
+		}
+		for _, c := range got {
+			if !slices.Contains(columns, c) {
+				t.Errorf("PostgreSQL alone has %s", c)
+			}
+		}
+		for _, c := range columns {
+			if !slices.Contains(got, c) {
+				t.Errorf("SQLite alone has %s", c)
+			}
+		}
+	}
+}
+
+// columns are those of SQLite.
+var columns []string
+
+// testALostConnectionIsReplaced cuts every connection of a store: the next write
+// is refused and not lost in silence, and those after it go on.
+func testALostConnectionIsReplaced(t *testing.T) {
+	url := database(t)
+	s, err := store.Open(t.Context(), store.Options{Database: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	const cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+	if _, err := db.Exec(cut); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		_, err = s.CreateClient(t.Context(), "default", tidings.Client{ID: fmt.Sprint("c", i), Scopes: tidings.AllScopes})
+		_, found := s.Client(t.Context(), fmt.Sprint("c", i))
+		if err == nil && found == nil {
+			return
+		}
+		if tidings.KindOf(err) != tidings.KindUnavailable {
+			t.Fatalf("a write over a lost connection gives %v", err)
+		}
+	}
+	t.Fatalf("the store does not come back: %v", err)
+}
