@@ -35,7 +35,11 @@ func (c checkCommand) Run(ctx context.Context, env *environment) error {
 			oldest = size.OldestEvent.Format(time.RFC3339)
 		}
 		fmt.Fprintln(env.stdout, "ok: every accepted event has all its deliveries, nothing is forgotten, every issuance told its story once")
-		_, err = fmt.Fprintf(env.stdout, "size %.1f MB, free on disk %.1f MB, oldest event %s\n", float64(size.Bytes)/1e6, float64(size.Free)/1e6, oldest)
+		free := ""
+		if size.Free >= 0 {
+			free = fmt.Sprintf("free on disk %.1f MB, ", float64(size.Free)/1e6)
+		}
+		_, err = fmt.Fprintf(env.stdout, "size %.1f MB, %soldest event %s\n", float64(size.Bytes)/1e6, free, oldest)
 		return err
 	})
 }

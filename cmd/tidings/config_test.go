@@ -124,10 +124,10 @@ func TestTheExampleFileChangesNothingButWhatHasNoDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if with.PublicURL == "" || with.TLSCert == "" || len(with.EgressAllow) == 0 || with.EgressProxy == "" {
+	if with.Database == "" || with.PublicURL == "" || with.TLSCert == "" || len(with.EgressAllow) == 0 || with.EgressProxy == "" {
 		t.Errorf("the examples do not arrive: %+v", with)
 	}
-	with.PublicURL, with.TLSCert, with.TLSKey, with.EgressAllow, with.EgressCA, with.EgressProxy = "", "", "", nil, "", ""
+	with.Database, with.PublicURL, with.TLSCert, with.TLSKey, with.EgressAllow, with.EgressCA, with.EgressProxy = "", "", "", "", nil, "", ""
 	with.AuthIssuer, with.AuthAudience, with.AuthScopePrefix, with.AuthCA = "", "", "", ""
 	with.Config, without.Config = "", ""
 	if !reflect.DeepEqual(with, without) {

@@ -17,6 +17,7 @@ import (
 type serveCommand struct {
 	Listen                string          `env:"TIDINGS_LISTEN" default:"127.0.0.1:8080" help:"Address to listen on."`
 	Data                  string          `env:"TIDINGS_DATA" default:"./tidings-data" placeholder:"DIR" help:"Folder of the embedded database, with all keys."`
+	Database              string          `env:"TIDINGS_DATABASE" placeholder:"postgres://…" help:"A PostgreSQL (14 or newer) instead of the folder, with all keys. One server works on it at a time, over a direct connection or a pooler in session mode."`
 	PublicURL             string          `env:"TIDINGS_PUBLIC_URL" placeholder:"https://…" help:"Base of all links. Default: http://LISTEN, which is for a trial on this machine only."`
 	TLSCert               string          `env:"TIDINGS_TLS_CERT" placeholder:"FILE" help:"Certificate (PEM), to serve HTTPS itself."`
 	TLSKey                string          `env:"TIDINGS_TLS_KEY" placeholder:"FILE" help:"Its key (PEM)."`
@@ -69,8 +70,16 @@ func (c serveCommand) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	log.Info("serving", "url", a.URL, "listen", c.Listen, "data", c.Data, "version", cfg.Version)
+	log.Info("serving", "url", a.URL, "listen", c.Listen, "data", where(c), "version", cfg.Version)
 	return a.Run(ctx)
+}
+
+// where says where the store is, without the password that a URL may hold.
+func where(c serveCommand) string {
+	if c.Database == "" {
+		return c.Data
+	}
+	return "PostgreSQL"
 }
 
 func logger(env *environment, format string, level slog.Level) *slog.Logger {
@@ -84,7 +93,7 @@ func logger(env *environment, format string, level slog.Level) *slog.Logger {
 // config turns flags into the app's configuration.
 func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 	cfg := app.Default()
-	cfg.Listen, cfg.Data, cfg.PublicURL = c.Listen, c.Data, c.PublicURL
+	cfg.Listen, cfg.Data, cfg.Database, cfg.PublicURL = c.Listen, c.Data, c.Database, c.PublicURL
 	cfg.TLSCert, cfg.TLSKey = c.TLSCert, c.TLSKey
 	cfg.EgressAllow = c.EgressAllow
 	cfg.OfferLife, cfg.AcceptanceGrace, cfg.TokenLife, cfg.DeferralLife = c.OfferLife, c.AcceptanceGrace, c.TokenLife, c.DeferralLife
@@ -97,7 +106,7 @@ func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 	cfg.ClientID, cfg.ClientSecret = os.Getenv("TIDINGS_CLIENT_ID"), os.Getenv("TIDINGS_CLIENT_SECRET")
 	cfg.Version, cfg.Log = version(), log
 	cfg.Fatal = func(err error) {
-		log.Error("the disk does not keep what it is told to: the process ends, as nothing can be relied on", "error", err)
+		log.Error("the store cannot be relied on any more: the process ends", "error", err)
 		os.Exit(exitStorage)
 	}
 	if c.EgressCA != "" {

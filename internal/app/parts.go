@@ -77,13 +77,16 @@ func (a *App) keepHouse(ctx context.Context) {
 // storeDetail is what /readyz shows of the store.
 type storeDetail struct {
 	Bytes         int64   `json:"bytes"`
-	FreeBytes     int64   `json:"freeBytes"`
+	FreeBytes     *int64  `json:"freeBytes,omitempty"` // of the embedded database
 	OldestEventAt *string `json:"oldestEventAt"`
 }
 
 func (a *App) detail(ctx context.Context) (any, error) {
 	size, err := a.Store.Size(ctx)
-	d := storeDetail{Bytes: size.Bytes, FreeBytes: size.Free}
+	d := storeDetail{Bytes: size.Bytes}
+	if size.Free >= 0 {
+		d.FreeBytes = &size.Free
+	}
 	if size.OldestEvent != nil {
 		at := size.OldestEvent.Format(server.TimeLayout)
 		d.OldestEventAt = &at

@@ -56,6 +56,7 @@ func TestOnPostgreSQL(t *testing.T) {
 	t.Run("OneServerAtATime", testOneServerAtATime)
 	t.Run("BothHaveTheSameColumns", testBothHaveTheSameColumns)
 	t.Run("ALostConnectionIsReplaced", testALostConnectionIsReplaced)
+	t.Run("ALateWriteIsRefused", testALateWriteIsRefused)
 }
 
 func testOneServerAtATime(t *testing.T) {
@@ -130,15 +131,7 @@ func testALostConnectionIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	db, err := sql.Open("pgx", url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	const cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-	if _, err := db.Exec(cut); err != nil {
-		t.Fatal(err)
-	}
+	cutConnections(t, url)
 	for i := range 5 {
 		_, err = s.CreateClient(t.Context(), "default", tidings.Client{ID: fmt.Sprint("c", i), Scopes: tidings.AllScopes})
 		_, found := s.Client(t.Context(), fmt.Sprint("c", i))
@@ -150,4 +143,52 @@ func testALostConnectionIsReplaced(t *testing.T) {
 		}
 	}
 	t.Fatalf("the store does not come back: %v", err)
+}
+
+// cutConnections ends all connections to a database.
+func cutConnections(t *testing.T, url string) {
+	t.Helper()
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	const cut = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+	if _, err := db.Exec(cut); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// testALateWriteIsRefused has a server lose its connections, and with them the
+// lock, without knowing, and another take the database over meanwhile.
+func testALateWriteIsRefused(t *testing.T) {
+	url := database(t)
+	fatal := make(chan error, 10)
+	late, err := store.Open(t.Context(), store.Options{Database: url, OnFatal: func(err error) { fatal <- err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { late.Close() })
+	cutConnections(t, url)
+	next, err := store.Open(t.Context(), store.Options{Database: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { next.Close() })
+	for i := range 5 { // the first ones may only find that the connection is lost
+		if _, err := late.CreateClient(t.Context(), "late", tidings.Client{ID: fmt.Sprint("late", i), Scopes: tidings.AllScopes}); err == nil {
+			t.Fatal("the late server writes")
+		}
+	}
+	select {
+	case err := <-fatal:
+		if !errors.Is(err, store.ErrTakenOver) {
+			t.Errorf("the late server is told %v", err)
+		}
+	default:
+		t.Error("the late server is not told that it has to end")
+	}
+	if _, err := next.CreateClient(t.Context(), "next", tidings.Client{ID: "next", Scopes: tidings.AllScopes}); err != nil {
+		t.Errorf("the one that follows cannot write: %v", err)
+	}
 }

@@ -52,16 +52,35 @@ func openEmbedded(ctx context.Context, o Options) (_ *embedded, writes, reads *s
 	if writes, err = sql.Open("sqlite", dsn(e.file(), false)); err != nil {
 		return nil, nil, nil, fmt.Errorf("opening the database: %w", err)
 	}
+	writes.SetMaxOpenConns(1)
+	if err := synced(ctx, writes); err != nil {
+		return nil, writes, nil, err
+	}
 	if err := migrate(ctx, writes, o.Shared); err != nil {
 		return nil, writes, nil, err
 	}
 	if reads, err = sql.Open("sqlite", dsn(e.file(), true)); err != nil {
 		return nil, writes, nil, err
 	}
-	writes.SetMaxOpenConns(1)
 	reads.SetMaxOpenConns(8)
 	reads.SetMaxIdleConns(8)
 	return e, writes, reads, nil
+}
+
+// synced wants of the writer's connections that a commit is on disk when it
+// returns: everything that is promised rests on that.
+func synced(ctx context.Context, writes interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}) error {
+	const full = 2
+	var level int
+	if err := writes.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level); err != nil {
+		return fmt.Errorf("asking how commits are synced: %w", err)
+	}
+	if level < full {
+		return fmt.Errorf("commits are not synced to disk: synchronous is %d", level)
+	}
+	return nil
 }
 
 func (e *embedded) file() string { return filepath.Join(e.dir, "tidings.db") }

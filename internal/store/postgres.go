@@ -79,10 +79,12 @@ func (p *postgres) bind(query string) string {
 
 // begin lets one process write at a time, so that what a write reads in its
 // transaction is the truth, as it is with one writer, and positions are in the
-// order of the commits. Where the process hangs, the lock ends with its
+// order of the commits. A commit is on disk when it returns, whatever the server
+// is set to. Where the process hangs, the lock ends with its
 // transaction.
 func (p *postgres) begin() []string {
 	return []string{"BEGIN", "SET LOCAL idle_in_transaction_session_timeout = 10000", "SET LOCAL statement_timeout = 30000",
+		"SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
 		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", int64(lockWrite))}
 }
 

@@ -44,8 +44,8 @@ type Options struct {
 	// must not block and must not write to the store.
 	OnWake func([]tidings.Wake)
 	// OnFatal is called when the disk no longer keeps what it was told to keep
-	// (a failed fsync): the process must end, as nothing known of the files is
-	// certain any more. Default: panic.
+	// (a failed fsync), or another server has taken the database over: the process
+	// must end, as nothing that it knows is certain any more. Default: panic.
 	OnFatal func(error)
 }
 
@@ -92,6 +92,11 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	s.reads = &statements{db: reads, bind: s.db.bind, byText: map[string]*sql.Stmt{}}
 	if s.w, err = newWriter(ctx, s.db, writes, o); err != nil {
 		return nil, errors.Join(err, writes.Close())
+	}
+	if o.Database != "" && !o.Shared {
+		if err := s.w.serve(ctx); err != nil {
+			return nil, err
+		}
 	}
 	idKey, err := s.Secret(ctx, "id-key", func() ([]byte, error) { return randomBytes(16), nil })
 	if err != nil {
@@ -169,5 +174,5 @@ func (s *Store) Ready(ctx context.Context) error {
 // that there is no need to pause between its steps.
 func (s *Store) Quiet() bool { return s.w.quiet() }
 
-// ErrLocked says that another process serves this data folder.
-var ErrLocked = errors.New("the data folder is in use")
+// ErrLocked says that another process serves this store.
+var ErrLocked = errors.New("the store is in use")

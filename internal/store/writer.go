@@ -23,7 +23,8 @@ type writer struct {
 	d         database
 	db        *sql.DB
 	conn      *sql.Conn
-	lost      bool // the connection broke
+	lost      bool  // the connection broke
+	epoch     int64 // see [writer.serve]; 0: another may not take the store over
 	stmts     map[string]*sql.Stmt
 	bulk      bulk // what the batch that runs has collected
 	in        *inlets
@@ -47,9 +48,6 @@ func newWriter(ctx context.Context, d database, db *sql.DB, o Options) (*writer,
 	if err != nil {
 		return nil, fmt.Errorf("opening the writer's connection: %w", err)
 	}
-	if err := synced(ctx, conn); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
 	w := &writer{
 		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
 		keys: keys{node: serverNode}, retention: o.Retention, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onFatal: o.OnFatal, stopped: make(chan struct{}),
@@ -67,20 +65,6 @@ func newWriter(ctx context.Context, d database, db *sql.DB, o Options) (*writer,
 	}
 	go w.run()
 	return w, nil
-}
-
-// synced wants of the writer's connection that a commit is on disk when it
-// returns: everything that is promised rests on that.
-func synced(ctx context.Context, conn *sql.Conn) error {
-	const full = 2
-	var level int
-	if err := conn.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level); err != nil {
-		return fmt.Errorf("asking how commits are synced: %w", err)
-	}
-	if level < full {
-		return fmt.Errorf("commits are not synced to disk: synchronous is %d", level)
-	}
-	return nil
 }
 
 // submit queues a write and waits until it is durable. When ctx ends, or a
@@ -232,6 +216,9 @@ func (w *writer) storageError(err error) error {
 	if judge(err) == faultSync {
 		w.onFatal(fmt.Errorf("syncing to disk: %w", err))
 	}
+	if errors.Is(err, ErrTakenOver) {
+		w.onFatal(err)
+	}
 	message := "The store does not take writes at the moment; try again."
 	if judge(err) == faultFull {
 		message = "The disk of the server is full; try again."
@@ -369,6 +356,10 @@ func (t *tx) begin() error {
 			return err
 		}
 	}
+	if err := t.fence(); err != nil {
+		t.w.rollback()
+		return err
+	}
 	if !t.w.shared && t.keys.last != 0 {
 		return nil
 	}
@@ -379,21 +370,6 @@ func (t *tx) begin() error {
 		return err
 	}
 	t.w.keys.last = t.keys.last
-	return nil
-}
-
-// connect gives the writer another connection where its own was lost.
-func (w *writer) connect() error {
-	if !w.lost {
-		return nil
-	}
-	w.conn.Close() // it is of no use; what it says of that neither
-	conn, err := w.db.Conn(context.Background())
-	if err != nil {
-		return err
-	}
-	clear(w.stmts)
-	w.conn, w.lost = conn, false
 	return nil
 }
 

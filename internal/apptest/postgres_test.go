@@ -1,0 +1,38 @@
+package apptest_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"tidings/internal/app"
+	"tidings/internal/apptest"
+	"tidings/internal/pgtest"
+)
+
+// A whole server on PostgreSQL: what it accepts is delivered, also over a
+// restart, and the command line works beside it.
+func TestAServerOnPostgreSQL(t *testing.T) {
+	url := pgtest.NewDatabase(t, pgtest.Start(t))
+	a := apptest.New(t, func(c *app.Config) { c.Database, c.Data = url, "" })
+	r := apptest.NewReceiver(t, a.CA, nil)
+	a.Register(r.URL)
+	first := a.Publish("openid4vc.issuance.offered", "one")
+	r.Wait(1)
+	a.Restart()
+	second := a.Publish("openid4vc.issuance.completed", "one")
+	if got := r.Wait(2); got[0].ID() != first || got[1].ID() != second {
+		t.Errorf("%s and %s arrived, want %s and %s", got[0].ID(), got[1].ID(), first, second)
+	}
+	a.Await("both deliveries ended well", func() bool {
+		return len(list[struct{ ID string }](a.API, "/deliveries?filter[status]=delivered")) == 2
+	})
+	for _, args := range [][]string{{"client", "create", "--organisation", "other"}, {"check"}} {
+		c := exec.Command(apptest.Binary(t, false), args...)
+		c.Env = append(c.Environ(), "TIDINGS_DATABASE="+url)
+		out, err := c.CombinedOutput()
+		if err != nil || strings.Contains(string(out), "free on disk") {
+			t.Errorf("tidings %v: %v\n%s", args, err, out)
+		}
+	}
+}
