@@ -130,21 +130,33 @@ var (
 	errUnknownConfiguration = refuse(codeUnknownConfiguration, "The token allows no credential of this configuration.")
 )
 
-func parseCredentialRequest(r *request) (credentialRequest, error) {
-	var req credentialRequest
+// errEncryption is for who wants an encrypted answer (section 10): a plain one
+// would tell more than was agreed to.
+var errEncryption = refuse(codeInvalidEncryption, "Encrypted responses are not supported.")
+
+// readRequest reads the body of a credential request or of a deferred one.
+func readRequest(r *request, into any) error {
 	switch r.mediaType() {
 	case "application/json":
 	case "application/jwt": // section 10
-		return req, refuse(codeInvalidEncryption, "Encrypted requests are not supported.")
+		return refuse(codeInvalidEncryption, "Encrypted requests are not supported.")
 	default:
-		return req, refuse(codeInvalidRequest, "The content type must be application/json.")
+		return refuse(codeInvalidRequest, "The content type must be application/json.")
 	}
-	if err := json.Unmarshal(r.body, &req); err != nil {
-		return req, refuse(codeInvalidRequest, "The body is not a credential request.")
+	if json.Unmarshal(r.body, into) != nil {
+		return refuse(codeInvalidRequest, "The body is not a credential request.")
+	}
+	return nil
+}
+
+func parseCredentialRequest(r *request) (credentialRequest, error) {
+	var req credentialRequest
+	if err := readRequest(r, &req); err != nil {
+		return req, err
 	}
 	switch {
 	case present(req.Encryption):
-		return req, refuse(codeInvalidEncryption, "Encrypted responses are not supported.")
+		return req, errEncryption
 	case req.Identifier != "" && req.ConfigurationID != "":
 		return req, refuse(codeInvalidRequest, "Only one of credential_identifier and credential_configuration_id may be there.")
 	case req.Identifier == "" && req.ConfigurationID == "":

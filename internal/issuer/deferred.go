@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"tidings"
 )
@@ -63,24 +64,32 @@ func (s *Issuer) deferred(ctx context.Context, r *request) (answer, error) {
 
 	// 2. The request (section 9.1).
 	var req struct {
-		ID string `json:"transaction_id"`
+		ID         string         `json:"transaction_id"`
+		Encryption jsontext.Value `json:"credential_response_encryption"`
 	}
-	if r.mediaType() != "application/json" || json.Unmarshal(r.body, &req) != nil || req.ID == "" {
-		return answer{}, refuse(codeInvalidRequest, "The body is not a deferred credential request.")
+	if err := readRequest(r, &req); err != nil {
+		return answer{}, err
+	}
+	switch {
+	case present(req.Encryption):
+		return answer{}, errEncryption
+	case req.ID == "":
+		return answer{}, refuse(codeInvalidRequest, "The parameter transaction_id is required.")
 	}
 
 	// 3. The credential, which must be one of this token's issuance that was
-	// deferred.
+	// deferred. Wallets ask again and again, so this only looks.
 	id, ok := s.mac.open(forDeferral, req.ID, r.org.Slug, a.issuance)
 	if !ok {
 		return answer{}, errTransactionID
 	}
-	i, err := s.store.Transition(ctx, r.org.Key, a.issuance, tidings.Tick{})
+	i, err := s.store.Issuance(ctx, r.org.Key, a.issuance)
 	if err != nil {
 		return answer{}, refusedAccess(err)
 	}
+	i, _, _ = i.Apply(tidings.Tick{}, r.now) // the sweep writes it
 	c := i.Credential(string(id))
-	if c == nil || c.HolderKeys == "" {
+	if c == nil || c.HolderKeys == "" || c.Accepted { // accepted: the wallet said that it has it (section 9.1)
 		return answer{}, errTransactionID
 	}
 

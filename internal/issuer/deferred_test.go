@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -69,8 +70,10 @@ func TestDeferredForDays(t *testing.T) {
 	}
 	f.events(s.issuance, tidings.IssuanceOffered)
 	s.decide(tidings.Approve)
+	var got *wallet.Issued
 	for range 2 { // the first answer may get lost
-		got, err := s.Deferred(t.Context(), s.issuer, s.token, first.TransactionID)
+		var err error
+		got, err = s.Deferred(t.Context(), s.issuer, s.token, first.TransactionID)
 		f.must(err)
 		if len(got.Credentials) != 1 {
 			t.Fatalf("approved: %+v", got)
@@ -78,8 +81,10 @@ func TestDeferredForDays(t *testing.T) {
 		if _, err := s.Verify(t.Context(), s.issuer, got.Credentials[0].Credential); err != nil {
 			t.Error(err)
 		}
-		f.must(s.Notify(t.Context(), s.issuer, s.token, got.NotificationID, wallet.Accepted))
 	}
+	f.must(s.Notify(t.Context(), s.issuer, s.token, got.NotificationID, wallet.Accepted))
+	_, err := s.Deferred(t.Context(), s.issuer, s.token, first.TransactionID) // the wallet has it
+	f.refused(err, 400, "invalid_transaction_id")
 	f.events(s.issuance, tidings.IssuanceOffered, tidings.IssuanceCompleted)
 }
 
@@ -168,6 +173,13 @@ func TestDeferredRequestRefused(t *testing.T) {
 	f.refused(err, 400, "invalid_transaction_id")
 	_, err = s.Deferred(t.Context(), s.issuer, s.token, "")
 	f.refused(err, 400, "invalid_credential_request")
+	post := func(contentType, body string) (*http.Response, string) {
+		return f.send("POST", "/o/acme/deferred_credential", map[string]string{"Authorization": "Bearer " + s.token.AccessToken, "Content-Type": contentType}, body)
+	}
+	resp, body := post("application/json", `{"transaction_id":"`+s.ask().TransactionID+`","credential_response_encryption":{"jwk":{},"enc":"A128GCM"}}`)
+	f.flat(resp, body, 400, "invalid_encryption_parameters")
+	resp, body = post("application/jwt", "a.b.c.d.e")
+	f.flat(resp, body, 400, "invalid_encryption_parameters")
 	proof := s.proof()
 	f.must(s.request(proof))
 	f.refused(s.request(proof), 400, "invalid_nonce")

@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"tidings"
+	"tidings/internal/issuer"
 	"tidings/internal/wallet"
 )
 
@@ -109,6 +111,59 @@ func TestDPoPProof(t *testing.T) {
 	})
 	if won.Load() != 1 {
 		t.Errorf("one proof was taken %d times", won.Load())
+	}
+}
+
+// writes counts what is written.
+type writes struct {
+	issuer.Store
+	n *atomic.Int32
+}
+
+func (w writes) Spend(ctx context.Context, n tidings.UsedNonce) (bool, error) {
+	w.n.Add(1)
+	return w.Store.Spend(ctx, n)
+}
+
+func (w writes) Transition(ctx context.Context, org int64, id string, step tidings.Step) (tidings.Issuance, error) {
+	w.n.Add(1)
+	return w.Store.Transition(ctx, org, id, step)
+}
+
+// Who has a code that was redeemed can fill no disk with it, and waits for no
+// other's write: it is refused by looking.
+func TestSpentCodeWritesNothing(t *testing.T) {
+	var n atomic.Int32
+	f := open(t, func(_ *issuer.Config, s *issuer.Store) { *s = writes{*s, &n} })
+	s := f.bound()
+	s.ask()
+	before := n.Load()
+	if before == 0 {
+		t.Fatal("nothing is counted")
+	}
+	for range 3 {
+		_, err := s.Redeem(t.Context(), s.issuer, s.offer)
+		f.refused(err, 400, "invalid_grant")
+	}
+	if got := n.Load() - before; got != 0 {
+		t.Errorf("there are %d writes", got)
+	}
+}
+
+// Nor does a wallet that asks whether its deferred credential is there write
+// anything, as it asks again and again.
+func TestAskingForADeferredCredentialWritesNothing(t *testing.T) {
+	var n atomic.Int32
+	f := open(t, func(_ *issuer.Config, s *issuer.Store) { *s = writes{*s, &n} })
+	s := f.waiting()
+	id := s.ask().TransactionID
+	before := n.Load()
+	for range 3 {
+		_, err := s.Deferred(t.Context(), s.issuer, s.token, id)
+		f.must(err)
+	}
+	if got := n.Load() - before; before == 0 || got != 0 {
+		t.Errorf("there are %d writes, after %d", got, before)
 	}
 }
 

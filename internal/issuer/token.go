@@ -76,6 +76,9 @@ func (s *Issuer) token(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, refusedGrant(err)
 	}
+	if i.State != tidings.StateOffered { // known without a write
+		return answer{}, errGrant
+	}
 
 	// 5. The transaction code is there where the offer asks for one (section 6.3).
 	txHash, err := s.checkedTxCode(r.org, i.TxCode, form.Get("tx_code"))
