@@ -57,7 +57,7 @@ await serve({
 
   /** Tells the issuer what became of the credential. */
   async notify({ event }) {
-    await holder.sendNotification({ metadata: offer.metadata, accessToken: token.accessToken, notificationId: received.notificationId, notificationEvent: event })
+    await holder.sendNotification({ metadata: offer.metadata, accessToken: token.accessToken, dpop: token.dpop, notificationId: received.notificationId, notificationEvent: event })
   },
 
   /** Keeps the credential and counts what is kept. */
