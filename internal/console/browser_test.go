@@ -303,6 +303,7 @@ func (b *tab) picture(name, of string) {
 	if screenshots == "" {
 		return
 	}
+	must[int](b, "scrollTo(0, 0); 0")
 	png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
 	if err != nil {
 		b.t.Fatal(err)

@@ -2,6 +2,8 @@ package console_test
 
 import (
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,4 +132,58 @@ func TestAFailingEndpoint(t *testing.T) {
 	b.open("/endpoints/" + id)
 	b.until("!document.querySelector('.notice')")
 	b.sees("delivered")
+}
+
+// What failed is sent again from the list, once: a second press leaves it alone.
+// An endpoint that was disabled is recovered with its enabling.
+func TestSendingAgain(t *testing.T) {
+	var mended atomic.Bool
+	a := apptest.New(t, func(c *app.Config) { c.RetrySchedule = []time.Duration{} })
+	receiver := apptest.NewReceiver(t, a.CA, func(w http.ResponseWriter, r *http.Request, got apptest.Received) {
+		switch {
+		case mended.Load():
+			w.WriteHeader(http.StatusNoContent)
+		case strings.Contains(string(got.Body), "last"):
+			w.WriteHeader(http.StatusGone)
+		default:
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	})
+	id := a.Register(receiver.URL)
+	for _, issuance := range []string{"one", "two", "three"} {
+		a.Publish("openid4vc.issuance.offered", issuance)
+	}
+	failed := func(n int) {
+		t.Helper()
+		a.Await("deliveries have failed", func() bool {
+			var list []apptest.Object
+			a.Call("GET", "/deliveries?filter[status]=failed", nil, http.StatusOK, &list)
+			return len(list) == n
+		})
+	}
+	failed(3)
+	b := newTab(t, a)
+	b.signIn(apptest.ClientID, apptest.ClientSecret)
+	b.open("/deliveries?status=failed&issuance=two")
+	b.click("/Send again all that this filter shows/")
+	b.click("/Send again/")
+	b.sees("1 sent again.")
+	failed(4)
+
+	a.Publish("openid4vc.issuance.offered", "last")
+	b.open("/endpoints/" + id)
+	b.sees("was disabled: the receiver answered 410 Gone")
+	b.check("endpoint-disabled")
+	mended.Store(true)
+	b.choose("#enable-since", "1h")
+	b.click("/Enable/")
+	b.sees("100 %")
+	b.sees("completed")
+	b.check("recovery")
+	b.open("/deliveries?status=delivered")
+	b.until("document.querySelectorAll('.rows tbody tr').length === 4")
+	b.open("/deliveries?status=failed")
+	b.click("/Send again all that this filter shows/")
+	b.click("/Send again/")
+	b.sees("There was nothing to send again.")
 }
