@@ -136,6 +136,7 @@ type NewIssuance struct {
 
 // NewCredential is one credential of an offer to be made.
 type NewCredential struct {
+	At       string // where it stands in the request, such as /credentials/1
 	Template Template
 	Claims   map[string]any
 }

@@ -61,7 +61,7 @@ func (s *Issuer) wanted(ctx context.Context, org tidings.Organisation, c tidings
 	case t.ArchivedAt != nil:
 		return tidings.NewCredential{}, tidings.Invalid(at, "The credential template %q is archived.", c.TemplateID)
 	}
-	return tidings.NewCredential{Template: t, Claims: c.Claims}, t.CheckClaims(c.At+"/attributes", c.Claims)
+	return tidings.NewCredential{At: c.At, Template: t, Claims: c.Claims}, t.CheckClaims(c.At+"/attributes", c.Claims)
 }
 
 // OfferURI is the link that the organisation hands to the holder: a page with a

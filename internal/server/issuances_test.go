@@ -1,10 +1,17 @@
 package server_test
 
 import (
+	"context"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"tidings"
+	"tidings/internal/issuer"
+	"tidings/internal/server"
+	"tidings/internal/store"
 )
 
 // Several credentials in one issuance: each of another template, and an error
@@ -142,4 +149,42 @@ func TestReissue(t *testing.T) {
 	}
 	w.post("/templates/credentials/"+template+"/archive", "").want(200)
 	w.post("/credentials/"+id+"/reissue", "").refused(409, "CONFLICT", "")
+	w.post("/templates/credentials/"+template+"/unarchive", "").want(200)
+	w.clock.advance(claimsKept + time.Millisecond)
+	w.token = w.newToken("default")
+	if n, err := w.store.DeleteClaims(t.Context(), 10); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if a := w.post("/credentials/"+id+"/reissue", "").refused(409, "CONFLICT", ""); !strings.Contains(a.detail(), "was deleted") {
+		t.Errorf("without its attributes: %s", a.text)
+	}
+}
+
+// archiver archives a template between the check of an offer and its making.
+type archiver struct {
+	issuer.Store
+	template *string
+}
+
+func (a archiver) CreateIssuance(ctx context.Context, org tidings.Organisation, n tidings.NewIssuance) (tidings.Issuance, error) {
+	if _, err := a.Store.(*store.Store).ArchiveTemplate(ctx, org.Key, *a.template, true, tidings.Origin{}); err != nil {
+		return tidings.Issuance{}, err
+	}
+	return a.Store.CreateIssuance(ctx, org, n)
+}
+
+// A template that is archived at that moment is pointed to where it stands.
+func TestIssueWhileATemplateIsArchived(t *testing.T) {
+	var second string
+	w := newWorld(t, func(c *server.Config) {
+		var err error
+		c.Issuer, err = issuer.New(t.Context(), issuer.Config{PublicURL: publicURL}, archiver{c.Issuances.(*store.Store), &second})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	first := w.template("First")
+	second = w.template("Second")
+	w.post("/credentials/issuance", `{"credentials":[{"credentialTemplateId":"`+first+`","attributes":{"given_name":"A"}},
+		{"credentialTemplateId":"`+second+`","attributes":{"given_name":"A"}}]}`).refused(400, "VALIDATION_ERROR", "/credentials/1/credentialTemplateId")
 }

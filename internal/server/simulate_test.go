@@ -113,6 +113,61 @@ func TestSimulate(t *testing.T) {
 	}
 }
 
+// A simulated wallet knows the transaction code, is approved where it waits, and
+// fetches what is missing of several credentials, revocable and suspended ones too.
+func TestSimulateEveryKind(t *testing.T) {
+	w := newWorld(t)
+	org, err := w.store.OrganisationBySlug(t.Context(), "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := w.revocable("First"), w.template("Second")
+	nonce := byte(0)
+	for _, more := range []string{`"deferred":true`, `"txCode":true`, `"deferred":true,"txCode":true`} {
+		for _, before := range []string{"", "a", "r", "rw", "rwa", "ra", "rad", "rads"} {
+			for outcome, story := range map[string]string{"completed": "offered partiallyIssued completed", "failed": "offered partiallyIssued failed"} {
+				made := w.post("/credentials/issuance", `{`+more+`,"credentials":[{"credentialTemplateId":"`+a+`","attributes":{"given_name":"A"}},
+					{"credentialTemplateId":"`+b+`","attributes":{"given_name":"A"}}]}`).want(201).data()["id"].(string)
+				first, _ := w.credential(made)
+				for _, s := range before {
+					i, err := w.store.Issuance(t.Context(), org.Key, made)
+					if err != nil {
+						t.Fatal(err)
+					}
+					nonce++
+					spent := tidings.UsedNonce{Hash: [16]byte{nonce}}
+					step := map[rune]tidings.Step{
+						'a': tidings.Decide{Decision: tidings.Approve}, 'r': tidings.Redeem{AccessLife: time.Hour, DeferralLife: time.Hour, TxCode: i.TxCode.Hash},
+						'w': tidings.Defer{CredentialID: first, Nonce: spent, Keys: "[]"}, 'd': tidings.Deliver{CredentialID: first, Nonce: spent},
+					}[s]
+					if step == nil {
+						w.post("/credentials/suspend", idsOf(first)).want(204)
+					} else if _, err := w.store.Transition(t.Context(), org.Key, made, step); err != nil && i.Deferral != "" {
+						t.Fatalf("%s, %q: %T: %v", more, before, step, err)
+					}
+				}
+				end := w.post("/credentials/"+made+"/simulate", `{"outcome":"`+outcome+`"}`).want(200).data()
+				if got := strings.Replace(w.story(made), " openid4vc.credential.suspended", "", 1); got != story || end["status"] != outcome {
+					t.Errorf("%s, %q: %v, it tells %q", more, before, end["status"], got)
+				}
+				for k, c := range end["credentials"].([]any) {
+					want := "issued"
+					if k == 0 && strings.HasSuffix(before, "s") {
+						want = "suspended"
+					}
+					if got := c.(map[string]any)["status"]; got != want {
+						t.Errorf("%s, %q: credential %d is %v", more, before, k, got)
+					}
+				}
+				w.post("/credentials/revoke", idsOf(first)).want(204)
+			}
+		}
+	}
+	if breaches, err := w.store.Check(t.Context(), 10); err != nil || len(breaches) > 0 {
+		t.Errorf("the store's invariants: %v %q", err, breaches)
+	}
+}
+
 // Outside of a sandbox there is no such route, and the document knows none.
 func TestSimulateIsForSandboxes(t *testing.T) {
 	const route = `"/credentials/{id}/simulate"`

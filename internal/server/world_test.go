@@ -23,6 +23,9 @@ import (
 	"tidings/internal/store"
 )
 
+// claimsKept is for how long claims are kept after the end.
+const claimsKept = 7 * 24 * time.Hour
+
 const publicURL = "https://tidings.example"
 
 // clock is a clock that a test moves.
@@ -83,7 +86,7 @@ func newWorld(t *testing.T, change ...func(*server.Config)) *world {
 	ctx := t.Context()
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
 	var err error
-	if w.store, err = store.Open(ctx, store.Options{Dir: t.TempDir(), Now: w.clock.Now, Log: log}); err != nil {
+	if w.store, err = store.Open(ctx, store.Options{Dir: t.TempDir(), Now: w.clock.Now, Log: log, ClaimsRetention: claimsKept}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close() })

@@ -43,7 +43,7 @@ func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIss
 		return 0, err
 	}
 	for k, c := range n.Credentials {
-		if err := t.notArchived(c.Template); err != nil {
+		if err := t.notArchived(c); err != nil {
 			return 0, err
 		}
 		_, err := t.exec("INSERT INTO credential (id, issuance_id, template_id, status, issuance_status, claims) VALUES ($1, $2, $3, $4, $5, $6)",

@@ -109,11 +109,11 @@ func (s *Store) changeTemplate(ctx context.Context, org int64, id string, o tidi
 
 // notArchived refuses to issue from a template that was archived since it was
 // read.
-func (t *tx) notArchived(of tidings.Template) error {
+func (t *tx) notArchived(c tidings.NewCredential) error {
 	var archived nullable
-	err := t.queryRow("SELECT archived_at FROM template WHERE id = $1", []any{of.Key}, &archived)
+	err := t.queryRow("SELECT archived_at FROM template WHERE id = $1", []any{c.Template.Key}, &archived)
 	if err == nil && archived.Valid {
-		err = tidings.Invalid("/credentialTemplateId", "The credential template %q is archived.", of.ID)
+		err = tidings.Invalid(c.At+"/credentialTemplateId", "The credential template %q is archived.", c.Template.ID)
 	}
 	return err
 }
