@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
-	"encoding/base64"
 )
 
 // NewClientID gives a random client_id of lower-case letters and digits, which
@@ -16,13 +15,10 @@ func NewClientID() string {
 		WithPadding(base32.NoPadding).EncodeToString(raw)
 }
 
-// NewClientSecret gives a random client_secret of 256 bits, base64url. Only
-// its [HashClientSecret] is kept.
-func NewClientSecret() string {
-	raw := make([]byte, 32)
-	rand.Read(raw)
-	return base64.RawURLEncoding.EncodeToString(raw)
-}
+// NewClientSecret gives a random client_secret of 260 bits, base32: letters and
+// digits only, as a shell takes what begins with a dash for a flag. Only its
+// hash is stored, see [HashClientSecret].
+func NewClientSecret() string { return rand.Text() + rand.Text() }
 
 // HashClientSecret gives what is kept of a client_secret, as
 // [tidings.Client.HasSecret] compares it.
