@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tidings"
+	"tidings/internal/qrcode"
 )
 
 // issuanceStatuses are those that a filter can choose.
@@ -292,7 +293,8 @@ func (p *issuancePage) addOffer(link string) (err error) {
 	}
 	app := "openid-credential-offer://?credential_offer_uri=" + url.QueryEscape(u.Query().Get("credential_offer_uri"))
 	p.Link, p.App = link, template.URL(app) // made here
-	p.QR, err = drawQR(app, "QR code of the offer")
+	svg, err := qrcode.SVG(app, "QR code of the offer")
+	p.QR = template.HTML(svg) // made here
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tidings"
+	"tidings/internal/qrcode"
 )
 
 //go:embed invitation.html
@@ -71,7 +72,7 @@ func (s *Issuer) invitation(w http.ResponseWriter, hr *http.Request) {
 	open := i.State == tidings.StateOffered
 	svg := ""
 	if open {
-		if svg, err = drawQR(link); err != nil {
+		if svg, err = qrcode.SVG(link, "QR code of the credential offer"); err != nil {
 			s.invitationRefused(w, hr, err)
 			return
 		}
