@@ -61,6 +61,7 @@ var changing = []struct {
 }{
 	{regexp.MustCompile(`\bc[0-9a-z]{24}\b`), "ID"},
 	{regexp.MustCompile(`\b[0-9a-f]{24}\b`), "REQUEST"},
+	{regexp.MustCompile(`\bplay-[a-z2-7]{10}\b`), "PLAY"},
 	{regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+`), "SECRET"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ`), "TIME"},
 	{regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d`), "TIME"},

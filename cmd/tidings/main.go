@@ -36,6 +36,7 @@ type cli struct {
 	Bench  benchCommand  `cmd:"" help:"Measure this machine: deliveries a second, latency, processor time and memory, beside a bare loop."`
 
 	Listen   listenCommand   `cmd:"" help:"Receive your organisation's events on this machine, with no tunnel: each is posted to a local receiver, signed."`
+	Play     playCommand     `cmd:"" help:"Walk a receiver through good and bad webhooks, and say what it does wrong and how to mend it."`
 	Endpoint endpointCommand `cmd:"" help:"Manage the endpoints that receive your organisation's webhooks."`
 	Event    eventCommand    `cmd:"" help:"Look at events, and publish those of another issuer."`
 	Delivery deliveryCommand `cmd:"" help:"Look at what was sent to whom, and send it again."`

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tidings/internal/app"
+	"tidings/internal/apptest"
 )
 
 // builtYivi builds the program of yivi/ once, without cgo: its engine stores
@@ -29,7 +30,7 @@ var builtYivi = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := apptest.Main(m)
 	if path, err := builtYivi(); err == nil {
 		os.Remove(path)
 	}
