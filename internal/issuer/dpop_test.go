@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"maps"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -111,6 +113,59 @@ func TestDPoPProof(t *testing.T) {
 	})
 	if won.Load() != 1 {
 		t.Errorf("one proof was taken %d times", won.Load())
+	}
+}
+
+// Each part of the header of a DPoP proof counts; a replayed one is refused for as
+// long as its iat can pass; and a proxy in front, which names another host to the
+// server, changes nothing.
+func TestDPoPHeader(t *testing.T) {
+	f := open(t)
+	s, key := f.session(), newKey(t)
+	offer, err := s.ResolveOffer(t.Context(), f.OfferURI(f.offer()))
+	f.must(err)
+	handler := f.Issuer.Handler()
+	send := func(proofs ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("POST", "http://inside.example:8080/o/acme/token", strings.NewReader(
+			url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:pre-authorized_code"}, "pre-authorized_code": {offer.PreAuthorizedCode}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header["Dpop"] = proofs
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w
+	}
+	header := object{"typ": "dpop+jwt", "alg": "ES256", "jwk": members(t, &key.PublicKey)}
+	claims := object{"jti": "one", "htm": "POST", "htu": f.IssuerURL("acme") + "/token", "iat": float64(f.clock.Now().Add(5*time.Minute).UnixMilli()) / 1000}
+	good := jwt(t, header, claims, es256(key))
+	none := jwt(t, with(header, object{"alg": "none"}), claims, func(string) []byte { return nil })
+	for name, proofs := range map[string][]string{
+		"two":         {good, jwt(t, header, with(claims, object{"jti": "two"}), es256(key))},
+		"alg none":    {none},
+		"alg HS256":   {jwt(t, with(header, object{"alg": "HS256"}), claims, es256(key))},
+		"typ JWT":     {jwt(t, with(header, object{"typ": "JWT"}), claims, es256(key))},
+		"no jwk":      {jwt(t, with(header, object{"jwk": nil}), claims, es256(key))},
+		"private jwk": {jwt(t, with(header, object{"jwk": members(t, key)}), claims, es256(key))},
+		"oct jwk":     {jwt(t, with(header, object{"jwk": object{"kty": "oct", "k": "AAAA"}}), claims, es256(key))},
+		"other key":   {jwt(t, header, claims, es256(newKey(t)))},
+		"crit":        {jwt(t, with(header, object{"crit": []string{"exp"}}), claims, es256(key))},
+		"inside htu":  {jwt(t, header, with(claims, object{"htu": "http://inside.example:8080/o/acme/token"}), es256(key))},
+	} {
+		if w := send(proofs...); w.Code != 400 || !strings.Contains(w.Body.String(), "invalid_dpop_proof") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	if w := send(good); w.Code != 200 || !strings.Contains(w.Body.String(), `"token_type":"DPoP"`) {
+		t.Errorf("a good one: %d", w.Code)
+	}
+	offer, err = s.ResolveOffer(t.Context(), f.OfferURI(f.offer()))
+	f.must(err)
+	for range 4 { // to the last moment of the window
+		if w := send(good); w.Code != 400 || !strings.Contains(w.Body.String(), "used already") {
+			t.Errorf("replayed: %d %s", w.Code, w.Body)
+		}
+		f.clock.Advance(200 * time.Second)
+		_, err := f.store.Prune(t.Context(), 100)
+		f.must(err)
 	}
 }
 
