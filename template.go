@@ -112,6 +112,10 @@ var (
 	reservedClaims = []string{"iss", "iat", "nbf", "exp", "cnf", "vct", "status", "_sd", "_sd_alg", "aka_vcts"}
 )
 
+// IsCode tells whether a template can have this code. What comes from a path can
+// be any bytes.
+func IsCode(text string) bool { return codePattern.MatchString(text) }
+
 // Check tells whether the template may be created.
 func (t NewTemplate) Check() error {
 	if err := checkName("", t.Name); err != nil {
@@ -120,7 +124,7 @@ func (t NewTemplate) Check() error {
 	switch {
 	case t.Code == "":
 		return Invalid("/code", "code is required: the short name of the credential's type.")
-	case !codePattern.MatchString(t.Code):
+	case !IsCode(t.Code):
 		return Invalid("/code", "code is 1 to 64 characters of A-Z a-z 0-9 _ . and -, the first a letter or digit.")
 	case utf8.RuneCountInString(t.Description) > maxDescription:
 		return Invalid("/description", "description holds at most 2,000 characters.")

@@ -166,6 +166,22 @@ func TestRefreshRotates(t *testing.T) {
 	f.refused(err, 400, "invalid_grant")
 }
 
+// What wallets hold is of no use at the routes of another organisation.
+func TestTokensOfAnotherOrganisation(t *testing.T) {
+	f := open(t)
+	f.organisation("other")
+	s := f.waiting()
+	id := s.ask().TransactionID
+	bearer := map[string]string{"Authorization": "Bearer " + s.token.AccessToken, "Content-Type": "application/json"}
+	for path, body := range map[string]string{"deferred_credential": `{"transaction_id":"` + id + `"}`, "credential": `{}`, "notification": `{}`} {
+		resp, text := f.send("POST", "/o/other/"+path, bearer, body)
+		f.flat(resp, text, 401, "invalid_token")
+	}
+	resp, text := f.send("POST", "/o/other/token", map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, "grant_type=refresh_token&refresh_token="+s.token.Refresh)
+	f.flat(resp, text, 400, "invalid_grant")
+	s.refresh() // it was not used by that
+}
+
 func TestDeferredRequestRefused(t *testing.T) {
 	f := open(t)
 	s, other := f.waiting(), f.waiting()

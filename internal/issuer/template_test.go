@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"tidings"
+	"tidings/internal/issuer"
 )
 
 // What a template says of its looks stands in both documents that wallets read.
@@ -103,5 +105,30 @@ func TestClaimsDeleted(t *testing.T) {
 	f.events(s.issuance, tidings.IssuanceOffered, tidings.IssuanceCompleted)
 	if i := f.state(s.issuance); i.State != tidings.StateCompleted || !i.ClaimsDeleted() {
 		t.Errorf("issuance %+v", i)
+	}
+}
+
+// asked counts how often templates are asked for.
+type asked struct {
+	issuer.Store
+	n *int
+}
+
+func (a asked) Templates(ctx context.Context, org int64, f tidings.TemplateFilter, p tidings.Page) (tidings.List[tidings.Template], error) {
+	*a.n++
+	return a.Store.Templates(ctx, org, f, p)
+}
+
+// What can be no code is asked of no database, some of which refuse such bytes.
+func TestTypeOfAnyBytes(t *testing.T) {
+	n := 0
+	f := open(t, func(_ *issuer.Config, s *issuer.Store) { *s = asked{*s, &n} })
+	for _, code := range []string{"%00", "%ff", "a%20b", "%E2%82%AC"} {
+		if resp, _ := f.send("GET", "/o/acme/vct/"+code, nil, ""); resp.StatusCode != 404 || n != 0 {
+			t.Errorf("%s: %d after %d questions", code, resp.StatusCode, n)
+		}
+	}
+	if resp, _ := f.send("GET", "/o/acme/vct/Badge", nil, ""); resp.StatusCode != 200 || n == 0 {
+		t.Errorf("a good one: %d", resp.StatusCode)
 	}
 }

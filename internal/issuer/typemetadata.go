@@ -51,6 +51,9 @@ type typeClaim struct {
 // archived template stays: its credentials live on.
 func (s *Issuer) typeMetadata(ctx context.Context, r *request) (answer, error) {
 	code := r.PathValue("code")
+	if !tidings.IsCode(code) {
+		return answer{}, errNotFound
+	}
 	list, err := s.store.Templates(ctx, r.org.Key, tidings.TemplateFilter{Type: code}, tidings.Page{Size: tidings.MaxPageSize})
 	if err != nil {
 		return answer{}, err

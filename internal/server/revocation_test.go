@@ -148,3 +148,13 @@ func TestCredentialEventsAreOptIn(t *testing.T) {
 		t.Errorf("the payload is %v", payload)
 	}
 }
+
+// Another organisation's credentials are as unknown as those that never were.
+func TestNobodyChangesAnothersCredentials(t *testing.T) {
+	w := newWorld(t)
+	credential, other := w.issued(w.revocable("Member")), bearer(w.newToken("other"))
+	for _, change := range []string{"revoke", "suspend", "resume"} {
+		w.post("/credentials/"+change, idsOf(credential), other...).refused(400, "VALIDATION_ERROR", "/ids/0")
+	}
+	w.post("/credentials/"+credential+"/revoke", "", other...).refused(404, "NOT_FOUND", "")
+}
