@@ -30,6 +30,7 @@ type holding struct {
 	dead        time.Time // when the token is
 	proofs      []proof   // that were accepted
 	notes       []string  // the notification ids, by credential
+	waits       []string  // the transaction ids of what was deferred
 	story
 }
 
@@ -79,6 +80,7 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"offer": run.step(run.make), "look": run.step(run.look), "redeem": run.step(run.redeem), "claim": run.step(run.claim),
 			"fetch": run.step(run.fetch), "replay": run.step(run.replay), "notify": run.step(run.notify), "simulate": run.step(run.simulate), "cancel": run.step(run.cancel), "guess": run.step(run.guess), "change": run.step(run.change), "race": run.step(run.race),
+			"come back": run.step(run.comeBack), "refresh": run.step(run.refresh), "decide": run.step(run.decide),
 			"wait": run.step(run.wait), "restart": run.step(run.restart), "compare": run.step(run.compare),
 		})
 		run.T = t
@@ -95,7 +97,7 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 	server.DeleteClaims()
 	server.Check()
 	t.Logf("how the issuances ended: %v", ends)
-	for _, end := range []string{"completed wallet", "completed grace", "expired ", "failed abandoned", "failed incomplete", "failed tx_code", "failed canceled", "failed credential_failure", "failed credential_deleted"} {
+	for _, end := range []string{"completed wallet", "completed grace", "expired ", "failed abandoned", "failed incomplete", "failed tx_code", "failed canceled", "failed denied", "failed undecided", "failed credential_failure", "failed credential_deleted"} {
 		if ends[end] == 0 && !t.Failed() {
 			t.Errorf("no issuance ended as %q: the test shows too little", end)
 		}

@@ -17,6 +17,8 @@ type story struct {
 	coded    bool      // the offer has a transaction code
 	wrong    int       // how many wrong ones were tried
 	status   []string  // of the credentials, as the API shows it
+	deferral string    // pending, approved; empty where there is nothing to decide
+	fresh    time.Time // until when a deferred one's access can be refreshed
 }
 
 // The numbers of the model's server.
@@ -24,6 +26,7 @@ const (
 	modelGrace    = 10 * time.Second
 	modelToken    = 5 * time.Minute
 	modelTxCodes  = 5
+	modelDeferral = 14 * 24 * time.Hour
 	modelWalletOK = "credential_accepted"
 )
 
@@ -63,6 +66,8 @@ func (s *story) pass(now time.Time) {
 		s.end("expired", "")
 	case s.state == "delivered":
 		s.end("completed", "grace")
+	case s.deferral == "pending":
+		s.end("failed", "undecided")
 	case slices.Contains(s.got, true):
 		s.end("failed", "incomplete")
 	default:
@@ -78,6 +83,9 @@ func (s *story) redeem(now time.Time, right bool) bool {
 		return false
 	case right || !s.coded:
 		s.state, s.until = "redeemed", now.Add(modelToken)
+		if s.deferral != "" {
+			s.until, s.fresh = now.Add(modelDeferral), now.Add(modelDeferral)
+		}
 		return true
 	}
 	if s.wrong++; s.wrong == modelTxCodes {
@@ -92,6 +100,9 @@ func (s *story) deliver(now time.Time, k int) bool {
 	}
 	if s.state != "redeemed" {
 		return s.state == "delivered" || s.state == "completed"
+	}
+	if s.deferral == "pending" {
+		return true // the wallet is told to come again
 	}
 	first := !slices.Contains(s.got, true)
 	if !s.got[k] {
@@ -126,6 +137,27 @@ func (s *story) settle() {
 	}
 }
 
+// comeBack asks for a deferred credential that the wallet was told to wait for.
+func (s *story) comeBack(now time.Time, k int) bool { return !s.accepted[k] && s.deliver(now, k) }
+
+func (s *story) refresh(now time.Time) bool {
+	return (s.state == "redeemed" || s.state == "delivered") && now.Before(s.fresh)
+}
+
+func (s *story) decide(approve bool) bool {
+	switch {
+	case s.over() || s.deferral == "":
+		return false
+	case slices.Contains(s.got, true):
+		return approve
+	case !approve:
+		s.end("failed", "denied")
+	default:
+		s.deferral = "approved"
+	}
+	return true
+}
+
 func (s *story) cancel() bool {
 	if s.state != "offered" && s.state != "redeemed" {
 		return false
@@ -156,6 +188,9 @@ func (s *story) simulate(now time.Time, outcome string) bool {
 		return true
 	}
 	s.redeem(now, true)
+	if s.deferral != "" {
+		s.deferral = "approved"
+	}
 	for k := range s.got {
 		s.deliver(now, k)
 	}

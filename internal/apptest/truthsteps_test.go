@@ -16,13 +16,15 @@ import (
 
 // The steps of a schedule: each draws an issuance and what is done to it.
 
-// make offers one to three credentials, now and then with a transaction code.
+// make offers one to three credentials, now and then with a transaction code or
+// a decision that is still to come.
 func (s *schedule) make() {
 	if len(s.holdings) == 6 {
 		s.Skip("enough issuances")
 	}
 	life := time.Duration(rapid.SampledFrom([]int{1, 60, 3600, 7 * 24 * 3600}).Draw(s.T, "life")) * time.Second
 	n, coded := rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(s.T, "credentials"), rapid.IntRange(1, 3).Draw(s.T, "coded") == 1
+	deferred := rapid.IntRange(1, 3).Draw(s.T, "deferred") == 1
 	wanted := make([]apptest.Object, n)
 	for k := range wanted {
 		wanted[k] = apptest.Object{"credentialTemplateId": s.templates[k], "attributes": apptest.Object{"name": "someone"}}
@@ -32,11 +34,14 @@ func (s *schedule) make() {
 		Credentials []struct{ ID string }
 	}
 	status, answer, err := s.server.Request("POST", "/credentials/issuance", apptest.Object{
-		"credentials": wanted, "expiresIn": int(life.Seconds()), "txCode": coded})
+		"credentials": wanted, "expiresIn": int(life.Seconds()), "txCode": coded, "deferred": deferred})
 	if err := errors.Join(err, unmarshalData(answer, &made)); err != nil || status != http.StatusCreated || coded == (made.TxCode.Value == "") {
 		s.Fatalf("offering: status %d, %v: %s", status, err, answer)
 	}
-	h := &holding{id: made.ID, uri: made.OfferURI, txCode: made.TxCode.Value, notes: make([]string, n), story: newStory(s.server.Clock.Now().Add(life), n, coded)}
+	h := &holding{id: made.ID, uri: made.OfferURI, txCode: made.TxCode.Value, notes: make([]string, n), waits: make([]string, n), story: newStory(s.server.Clock.Now().Add(life), n, coded)}
+	if deferred {
+		h.deferral = "pending"
+	}
 	for _, c := range made.Credentials {
 		h.credentials = append(h.credentials, c.ID)
 	}
@@ -125,10 +130,60 @@ func (s *schedule) fetching(h *holding, k int) act {
 	return act{"the credential", func() error {
 		got, err := s.wallet.Request(context.Background(), s.issuer, token, s.templates[k], text)
 		if err == nil {
-			h.proofs, h.notes[k] = append(h.proofs, proof{k, text}), got.NotificationID
+			h.proofs = append(h.proofs, proof{k, text})
+			h.take(k, got)
 		}
 		return err
 	}, func(m *story) bool { return now.Before(dead) && m.deliver(now, k) }, []string{"invalid_token", "credential_request_denied"}}
+}
+
+// take keeps what a wallet was given: a credential, or that it has to wait.
+func (h *holding) take(k int, got *wallet.Issued) {
+	if got.TransactionID != "" {
+		h.waits[k] = got.TransactionID
+	} else {
+		h.notes[k] = got.NotificationID
+	}
+}
+
+// comeBack asks for a credential that was deferred.
+func (s *schedule) comeBack() {
+	h := s.one(func(h *holding) bool { return len(named(h.waits)) > 0 })
+	s.take(h, s.coming(h, rapid.SampledFrom(named(h.waits)).Draw(s.T, "credential")))
+}
+
+func (s *schedule) coming(h *holding, k int) act {
+	now, token, dead := s.server.Clock.Now(), h.token, h.dead
+	return act{"the deferred credential", func() error {
+		got, err := s.wallet.Deferred(context.Background(), s.issuer, token, h.waits[k])
+		if err == nil {
+			h.take(k, got)
+		}
+		return err
+	}, func(m *story) bool { return now.Before(dead) && m.comeBack(now, k) }, []string{"invalid_token", "credential_request_denied", "invalid_transaction_id"}}
+}
+
+func (s *schedule) refresh() {
+	h := s.one(func(h *holding) bool { return h.token != nil && h.token.Refresh != "" })
+	now := s.server.Clock.Now()
+	s.take(h, act{"a refresh", func() error {
+		token, err := s.wallet.RefreshToken(context.Background(), s.issuer, h.token)
+		if err == nil {
+			h.token, h.dead = token, now.Add(min(modelToken, h.fresh.Sub(now)))
+		}
+		return err
+	}, func(m *story) bool { return m.refresh(now) }, []string{"invalid_grant"}})
+}
+
+func (s *schedule) decide() {
+	h := s.one(func(h *holding) bool { return h.deferral != "" })
+	s.take(h, s.decision(h, rapid.SampledFrom([]string{"approve", "approve", "deny"}).Draw(s.T, "decision")))
+}
+
+func (s *schedule) decision(h *holding, decision string) act {
+	return act{"to " + decision, func() error {
+		return s.call("POST", "/credentials/"+h.id+"/deferral", apptest.Object{"decision": decision})
+	}, func(m *story) bool { return m.decide(decision == "approve") }, []string{"CONFLICT"}}
 }
 
 func (s *schedule) replay() {
@@ -141,14 +196,14 @@ func (s *schedule) replay() {
 }
 
 func (s *schedule) notify() {
-	h := s.one(func(h *holding) bool { return len(h.noted()) > 0 })
-	k := rapid.SampledFrom(h.noted()).Draw(s.T, "credential")
+	h := s.one(func(h *holding) bool { return len(named(h.notes)) > 0 })
+	k := rapid.SampledFrom(named(h.notes)).Draw(s.T, "credential")
 	s.take(h, s.notification(h, k, rapid.SampledFrom([]string{wallet.Accepted, wallet.Accepted, wallet.Accepted, wallet.Failure, wallet.Deleted}).Draw(s.T, "event")))
 }
 
-// noted lists the credentials of which the wallet can say something.
-func (h *holding) noted() (all []int) {
-	for k, id := range h.notes {
+// named lists the credentials for which the wallet holds an id.
+func named(ids []string) (all []int) {
+	for k, id := range ids {
 		if id != "" {
 			all = append(all, k)
 		}
@@ -210,7 +265,13 @@ func (s *schedule) acts(h *holding) []act {
 			all = append(all, s.fetching(h, k))
 		}
 	}
-	for _, k := range h.noted() {
+	for _, k := range named(h.waits) {
+		all = append(all, s.coming(h, k))
+	}
+	if h.deferral != "" {
+		all = append(all, s.decision(h, "approve"), s.decision(h, "deny"))
+	}
+	for _, k := range named(h.notes) {
 		all = append(all, s.notification(h, k, wallet.Accepted), s.notification(h, k, wallet.Failure), s.notification(h, k, wallet.Deleted))
 	}
 	for _, outcome := range []string{"completed", "failed", "expired"} {
