@@ -60,9 +60,10 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	}
 	a.URL = publicURL(cfg, a.listener)
 
+	counts := newMetrics()
 	// The store wakes the engine, and the engine reads the store.
 	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Database: cfg.Database, Now: cfg.Now, Log: cfg.Log,
-		MaxEndpoints: cfg.QuotaEndpoints, Retention: cfg.Retention, ClaimsRetention: cfg.ClaimsRetention, OnWake: a.wake, OnFatal: cfg.Fatal})
+		MaxEndpoints: cfg.QuotaEndpoints, Retention: cfg.Retention, ClaimsRetention: cfg.ClaimsRetention, OnWake: a.wake, OnCommit: counts.onCommit, OnFatal: cfg.Fatal})
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +79,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		AttemptTimeout: cfg.AttemptTimeout,
 		DrainTimeout:   cfg.DrainTimeout * 3 / 4, // the rest is for recording and closing
 		UserAgent:      "Tidings/" + cfg.Version,
+		OnResult:       counts.onResult,
 		Now:            cfg.Now,
 		Log:            cfg.Log,
 	})
@@ -109,7 +111,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.api, a.handler = api, routes(api, tokens, a.issuer, a.console)
+	a.api, a.handler = api, routes(api, tokens, a.issuer, a.console, counts.serve(a))
 	return a, nil
 }
 
@@ -118,7 +120,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 func (a *App) Handler() http.Handler { return a.handler }
 
 // routes says who answers what.
-func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer, pages http.Handler) http.Handler {
+func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer, pages, counts http.Handler) http.Handler {
 	const oidc = "/iam/realms/product-hub/protocol/openid-connect"
 	protocol := issuer.Handler()
 	mux := http.NewServeMux()
@@ -129,6 +131,7 @@ func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer, pages 
 	mux.Handle("/.well-known/", protocol)
 	mux.Handle("/.well-known/webhook-keys/", api)
 	mux.Handle("/invitation", protocol)
+	mux.Handle("GET /metrics", counts)
 	mux.Handle(console.Prefix, pages)
 	mux.Handle(console.Prefix+"/", pages)
 	return mux

@@ -19,6 +19,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tidings"
@@ -41,14 +42,15 @@ type Sender interface {
 
 // Config says how the engine works.
 type Config struct {
-	Policy         Policy           // default DefaultPolicy
-	AttemptTimeout time.Duration    // for one request, from dialling to the end of the answer; default 15 s
-	MaxInFlight    int              // attempts of all endpoints at the same time, but for slow ones; default 512
-	DrainTimeout   time.Duration    // how long a stop waits for attempts in flight; default 20 s
-	SweepEvery     time.Duration    // the safety net: how often lanes are read from their start; default 5 s
-	UserAgent      string           // default "Tidings"
-	Now            func() time.Time // default time.Now
-	Log            *slog.Logger     // default slog.Default()
+	Policy         Policy                      // default DefaultPolicy
+	AttemptTimeout time.Duration               // for one request, from dialling to the end of the answer; default 15 s
+	MaxInFlight    int                         // attempts of all endpoints at the same time, but for slow ones; default 512
+	DrainTimeout   time.Duration               // how long a stop waits for attempts in flight; default 20 s
+	SweepEvery     time.Duration               // the safety net: how often lanes are read from their start; default 5 s
+	UserAgent      string                      // default "Tidings"
+	OnResult       func(tidings.AttemptResult) // called, by the engine's goroutine, for each attempt that is on record; must not block
+	Now            func() time.Time            // default time.Now
+	Log            *slog.Logger                // default slog.Default()
 }
 
 func (c Config) withDefaults() Config {
@@ -75,6 +77,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	if c.OnResult == nil {
+		c.OnResult = func(tidings.AttemptResult) {}
 	}
 	return c
 }
@@ -120,6 +125,8 @@ type Engine struct {
 	troubled    bool // results cannot be recorded: nothing starts
 	draining    bool
 	swept       time.Time
+
+	stats atomic.Pointer[Stats] // as of the last sweep
 }
 
 // New makes an engine.
@@ -301,6 +308,8 @@ func (e *Engine) onRecorded(r recording, now time.Time) {
 		if r.errs[i] != nil { // the row is still as it was: try again, but not at once
 			l.muted = now.Add(mutedAfter)
 			l.lower(result.Delivery.Due)
+		} else {
+			e.cfg.OnResult(result)
 		}
 		e.touch(l, now)
 	}
@@ -385,6 +394,7 @@ func (e *Engine) start(work context.Context, l *lane, i int, now time.Time) {
 // those that have nothing to do.
 func (e *Engine) onSweep(now time.Time) {
 	e.swept = now
+	e.count()
 	for key, l := range e.lanes {
 		every := e.cfg.SweepEvery
 		if l.flying == 0 && len(l.ring) == 0 {

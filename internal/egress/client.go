@@ -42,6 +42,7 @@ type Client struct {
 	guard     *Guard
 	transport http.RoundTripper
 	closeIdle func()
+	idle      func() int
 	timeout   time.Duration
 	scratch   sync.Pool // *[MaxExcerpt]byte
 }
@@ -56,10 +57,10 @@ func New(config Config) (*Client, error) {
 	client := &Client{guard: guard, timeout: config.Timeout, scratch: sync.Pool{New: func() any { return new([MaxExcerpt]byte) }}}
 	if config.Proxy != nil {
 		transport := newTransport(config, guard)
-		client.transport, client.closeIdle = transport, transport.CloseIdleConnections
+		client.transport, client.closeIdle, client.idle = transport, transport.CloseIdleConnections, func() int { return 0 }
 	} else {
 		wire := newWire(config, guard, newTLS(config))
-		client.transport, client.closeIdle = wire, wire.idle.close
+		client.transport, client.closeIdle, client.idle = wire, wire.idle.close, wire.idle.count
 	}
 	return client, nil
 }
@@ -136,6 +137,10 @@ func (c *Client) Guard() *Guard { return c.guard }
 
 // CloseIdle closes the idle connections. Calls in flight go on.
 func (c *Client) CloseIdle() { c.closeIdle() }
+
+// Idle tells how many connections wait to be used again. Those that go out by a
+// proxy are not counted.
+func (c *Client) Idle() int { return c.idle() }
 
 // Post sends body to the https URL endpoint with the given headers and gives
 // what came of it. It returns when the answer was read as far as it is read,

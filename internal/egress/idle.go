@@ -84,6 +84,13 @@ func (i *idleConns) expire() {
 	}
 }
 
+// count tells how many there are.
+func (i *idleConns) count() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.order.Len()
+}
+
 // close closes all.
 func (i *idleConns) close() {
 	i.mu.Lock()

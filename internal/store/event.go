@@ -200,6 +200,9 @@ func (s *Store) write(t *tx, org int64, e *tidings.Event, to []int64) (deliverie
 		}
 	}
 	t.told = true
+	if !e.Test {
+		t.events = append(t.events, e.Type)
+	}
 	// position is the order of commit: with one writer, that of the keys.
 	return deliveries, t.put(insertEvents, &t.w.bulk.events, key, org, key, d.IssuanceKey, e.IssuanceID, string(e.Type), d.Body, len(to), number(e.Test), t.now)
 }

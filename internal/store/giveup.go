@@ -92,6 +92,7 @@ type ended struct {
 
 // endDelivery writes a delivery into the history.
 func (t *tx) endDelivery(d ended) error {
+	t.ended = append(t.ended, Ended{d.status, d.reason})
 	_, err := t.exec(`INSERT INTO delivery (id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind, late)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		d.key, d.organisation, d.endpoint, d.event, string(d.status), string(d.reason), d.attempts, d.retryOf, d.created, t.now, d.kind, number(d.late))

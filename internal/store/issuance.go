@@ -52,6 +52,7 @@ func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIss
 			return 0, err
 		}
 	}
+	t.states = append(t.states, tidings.StateOffered)
 	_, err = s.tell(t, org.Key, tidings.IssuanceOffered, s.ids.public(key))
 	return key, err
 }
@@ -188,6 +189,9 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 		null(ended), next.ExpiresAt.UnixMilli(), next.TxCode.Wrong, string(next.Deferral), next.Refreshed, next.Key, string(before.State), failure.Details)
 	if err == nil && changed != 1 {
 		err = fmt.Errorf("issuance %d left the state %s while a step was applied", next.Key, before.State)
+	}
+	if next.State != before.State {
+		t.states = append(t.states, next.State)
 	}
 	if err == nil && status != before.Status() {
 		_, err = t.exec("UPDATE credential SET issuance_status = $1 WHERE issuance_id = $2", status, next.Key)

@@ -145,6 +145,7 @@ func (t *tx) collect(r *tidings.AttemptResult) error {
 // history writes what stays of a delivery.
 func (t *tx) history(r *tidings.AttemptResult, organisation int64) error {
 	d := &r.Delivery
+	t.ended = append(t.ended, Ended{r.Status, r.Reason})
 	return t.put(insertDeliveries, &t.w.bulk.deliveries, d.Key, organisation, d.EndpointKey, d.EventKey, string(r.Status), string(r.Reason),
 		r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now, kind(r.Status, d.EventType), number(t.late(d.Key)))
 }

@@ -43,6 +43,9 @@ type Options struct {
 	// OnWake is called after each commit that gave lanes something to do. It
 	// must not block and must not write to the store.
 	OnWake func([]tidings.Wake)
+	// OnCommit is called after each commit with what it made durable, for those
+	// who count. It must not block and must not write to the store.
+	OnCommit func(Commit)
 	// OnFatal is called when the disk no longer keeps what it was told to keep
 	// (a failed fsync), or another server has taken the database over: the process
 	// must end, as nothing that it knows is certain any more. Default: panic.

@@ -33,6 +33,7 @@ type writer struct {
 	now       func() time.Time
 	log       *slog.Logger
 	onWake    func([]tidings.Wake)
+	onCommit  func(Commit)
 	onFatal   func(error)
 	failing   atomic.Pointer[error]         // the storage trouble of the newest batch, nil when it went well
 	retention time.Duration                 // see late
@@ -50,7 +51,10 @@ func newWriter(ctx context.Context, d database, db *sql.DB, o Options) (*writer,
 	}
 	w := &writer{
 		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
-		keys: keys{node: serverNode}, retention: o.Retention, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onFatal: o.OnFatal, stopped: make(chan struct{}),
+		keys: keys{node: serverNode}, retention: o.Retention, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
+	}
+	if w.onCommit == nil {
+		w.onCommit = func(Commit) {}
 	}
 	if w.onWake == nil {
 		w.onWake = func([]tidings.Wake) {}
@@ -198,6 +202,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	if len(t.wakes) > 0 {
 		w.onWake(t.wakes)
 	}
+	w.onCommit(Commit{Rows: t.rows, Took: time.Since(begun), Events: t.events, States: t.states, Ended: t.ended})
 	return n, nil
 }
 
@@ -268,6 +273,9 @@ type tx struct {
 	wakes     []tidings.Wake
 	backlog   []backlogChange
 	tallies   []counted
+	events    []tidings.EventType     // accepted
+	states    []tidings.IssuanceState // that issuances entered
+	ended     []Ended                 // deliveries
 	endpoints map[int64][]fanEndpoint // by organisation, as read in this batch
 }
 
@@ -279,6 +287,7 @@ type backlogChange struct {
 // run runs one item. Refusals that wrote nothing need no undoing.
 func (t *tx) run(it *item, isolate bool) error {
 	rows, wakes, backlog, tallies := t.rows, len(t.wakes), len(t.backlog), len(t.tallies)
+	events, states, ended := len(t.events), len(t.states), len(t.ended)
 	if isolate {
 		if err := t.control("SAVEPOINT item"); err != nil {
 			return err
@@ -309,6 +318,7 @@ func (t *tx) run(it *item, isolate bool) error {
 	default:
 		it.err = err
 		t.wakes, t.backlog, t.tallies = t.wakes[:wakes], t.backlog[:backlog], t.tallies[:tallies]
+		t.events, t.states, t.ended = t.events[:events], t.states[:states], t.ended[:ended]
 		clear(t.endpoints)
 		if err := t.control("ROLLBACK TO item"); err != nil {
 			return err
