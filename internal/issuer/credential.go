@@ -39,9 +39,8 @@ type issued struct {
 }
 
 // credential issues one credential to one key, or a copy to each of several
-// (section 8). It is signed before
-// the delivery commits and leaves only after: whatever fails in between gives
-// the wallet nothing and changes nothing, and an answer that is lost on its way
+// (section 8). It is signed before the delivery commits and leaves only after:
+// whatever fails in between gives the wallet nothing and changes nothing, and an answer that is lost on its way
 // can be had again with a fresh nonce while the token lives.
 func (s *Issuer) credential(ctx context.Context, r *request) (answer, error) {
 	// 1. The access token (section 8.3.1.1).
@@ -105,8 +104,12 @@ func (s *Issuer) deliver(ctx context.Context, r *request, i tidings.Issuance, c 
 // place in a status list of its own where it is revocable: so that no two
 // verifiers see that they were shown the same one (section 3.3.2).
 func (s *Issuer) signAll(ctx context.Context, r *request, c tidings.Credential, keys []crypto.PublicKey) (copies []issued, statuses []tidings.StatusIndex, err error) {
+	t, err := s.templateOf(ctx, r, c)
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, key := range keys {
-		text, places, err := s.sign(ctx, r, c, key)
+		text, places, err := s.sign(ctx, r, t, c, key)
 		if err != nil {
 			return nil, nil, err
 		}

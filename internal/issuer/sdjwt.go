@@ -18,20 +18,22 @@ import (
 	"tidings"
 )
 
-// sign makes the SD-JWT VC of a credential, bound to the holder's key. It
-// gives its places in status lists too, which the delivery has to keep.
-func (s *Issuer) sign(ctx context.Context, r *request, c tidings.Credential, holder crypto.PublicKey) (string, []tidings.StatusIndex, error) {
+// templateOf gives the template of a credential that is to be signed.
+func (s *Issuer) templateOf(ctx context.Context, r *request, c tidings.Credential) (tidings.Template, error) {
 	if c.ClaimsDeleted {
-		return "", nil, errClaimsDeleted
+		return tidings.Template{}, errClaimsDeleted
 	}
 	t, err := s.store.Template(ctx, r.org.Key, c.TemplateID)
-	if err != nil {
+	if err != nil && tidings.KindOf(err) == tidings.KindNotFound {
 		// %v, not %w: a template gone missing is our trouble, no wallet's 404.
-		if tidings.KindOf(err) == tidings.KindNotFound {
-			return "", nil, fmt.Errorf("the template of credential %s: %v", c.ID, err)
-		}
-		return "", nil, err
+		err = fmt.Errorf("the template of credential %s: %v", c.ID, err)
 	}
+	return t, err
+}
+
+// sign makes the SD-JWT VC of a credential, bound to the holder's key. It
+// gives its places in status lists too, which the delivery has to keep.
+func (s *Issuer) sign(ctx context.Context, r *request, t tidings.Template, c tidings.Credential, holder crypto.PublicKey) (string, []tidings.StatusIndex, error) {
 	ring, err := s.keyring(ctx, r.org)
 	if err != nil {
 		return "", nil, err
