@@ -347,7 +347,7 @@ func TestIssuanceOutcome(t *testing.T) {
 	step(tidings.Tick{})
 	w.token = w.newToken("default")
 	got := w.get("/credentials/" + id).data()
-	if failure, _ := got["error"].(map[string]any); got["status"] != "failed" || members(failure) != "code message" || failure["code"] != "abandoned" {
+	if failure, _ := got["error"].(map[string]any); got["status"] != "failed" || members(failure) != "code details message" || failure["code"] != "abandoned" {
 		t.Errorf("got %v", got)
 	}
 }
