@@ -41,6 +41,7 @@ var arrows = map[string][]string{
 	"internal/bench": {root, "client", "webhook", "internal/localca", "internal/wallet"},
 	"cmd/tidings": {root, "client", "webhook", "internal/app", "internal/auth", "internal/bench",
 		"internal/egress", "internal/issuer", "internal/localca", "internal/store", "internal/wallet"},
+	"examples/go":     {"webhook", "webhook/sqlinbox"},
 	"scripts/rename":  {}, // tools of the repository
 	"scripts/testrun": {},
 }
