@@ -1,11 +1,11 @@
 #!/bin/sh
 # The examples of the documentation are run by curl and by the sqlite3 shell, one
-# of the example receivers by python3.
+# of the example receivers by python3; strace lets the disk fail.
 # Where one is missing, root on Debian installs it; everybody else is told how.
 set -eu
 
 missing=
-for program in curl sqlite3 python3; do
+for program in curl sqlite3 python3 strace; do
 	command -v "$program" >/dev/null || missing="$missing $program"
 done
 [ -z "$missing" ] && exit
