@@ -229,8 +229,8 @@ func issuances(t *testing.T, c *client.Client) {
 		changed.Display[0].Logo.URI != shown[0].Logo.URI || changed.Description != "For readers" || changed.Name != "Library card" {
 		t.Errorf("changed %+v", changed)
 	}
-	if list := all(t, c.Templates(ctx, client.TemplateQuery{Sort: tidings.TemplatesUpdated, Page: client.Page{Size: 1}})); len(list) != 2 || list[0].ID != made.ID {
-		t.Errorf("by update %+v", list)
+	if list := all(t, c.Templates(ctx, client.TemplateQuery{Sort: tidings.TemplatesByName, Page: client.Page{Size: 1}})); len(list) != 2 || list[0].ID != other.ID {
+		t.Errorf("by name %+v", list)
 	}
 	if archived := must[client.Template](t)(c.ArchiveTemplate(ctx, made.ID)); archived.ArchivedAt == nil {
 		t.Errorf("archived %+v", archived)
