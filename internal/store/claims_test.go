@@ -70,6 +70,8 @@ func newKeeper(t *testing.T) *keeper {
 		k.made[name] = i
 	}
 	denied := k.offerOf(t, "denied", tidings.NewIssuance{Life: time.Hour, Deferral: tidings.DeferralPending})
+	k.step(t, denied, tidings.Redeem{DeferralLife: time.Hour})
+	k.step(t, denied, tidings.Defer{CredentialID: denied.Credentials[0].ID, Nonce: tidings.UsedNonce{Hash: [16]byte{1}}, Keys: "canary-denied-keys"})
 	k.step(t, denied, tidings.Decide{Decision: tidings.Deny, Reason: "canary-denied-words"})
 	k.made["denied"] = denied
 	k.made["open"] = k.offer(t, "open", 90*24*time.Hour)
