@@ -188,3 +188,16 @@ func TestIssueWhileATemplateIsArchived(t *testing.T) {
 	w.post("/credentials/issuance", `{"credentials":[{"credentialTemplateId":"`+first+`","attributes":{"given_name":"A"}},
 		{"credentialTemplateId":"`+second+`","attributes":{"given_name":"A"}}]}`).refused(400, "VALIDATION_ERROR", "/credentials/1/credentialTemplateId")
 }
+
+// A repeated request gets the first result, whatever became of its template.
+func TestIssueAgainAfterTheTemplateWasArchived(t *testing.T) {
+	w := newWorld(t)
+	template := w.template("Once")
+	body := `{"credentialTemplateId":"` + template + `","attributes":{"given_name":"A"}}`
+	first := w.post("/credentials/issuance", body, "Idempotency-Key", "order-9").want(201)
+	w.post("/templates/credentials/"+template+"/archive", "").want(200)
+	if again := w.post("/credentials/issuance", body, "Idempotency-Key", "order-9").want(201); again.data()["id"] != first.data()["id"] {
+		t.Errorf("again gives %s, not %s", again.text, first.text)
+	}
+	w.post("/credentials/issuance", body, "Idempotency-Key", "order-10").refused(400, "VALIDATION_ERROR", "/credentialTemplateId")
+}

@@ -107,8 +107,7 @@ func (s *Store) changeTemplate(ctx context.Context, org int64, id string, o tidi
 	return out, err
 }
 
-// notArchived refuses to issue from a template that was archived since it was
-// read.
+// notArchived refuses to issue from a template that is archived.
 func (t *tx) notArchived(c tidings.NewCredential) error {
 	var archived nullable
 	err := t.queryRow("SELECT archived_at FROM template WHERE id = $1", []any{c.Template.Key}, &archived)
