@@ -5,6 +5,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"tidings"
@@ -46,12 +47,7 @@ const (
 // keepHouse does what needs doing now and then: it ends the deliveries of
 // deleted endpoints and drops what has run out, step by step.
 func (a *App) keepHouse(ctx context.Context) {
-	tick := time.NewTicker(houseEvery)
-	defer tick.Stop()
-	chores := []struct {
-		what string
-		do   func(ctx context.Context, limit int) (touched int, err error)
-	}{
+	chores := []chore{
 		{"canceling deliveries of deleted endpoints", a.Store.CancelDeleted},
 		{"recovering", a.Store.Recovering},
 		{"dropping what is older than the retention time", a.Store.Retain},
@@ -60,16 +56,53 @@ func (a *App) keepHouse(ctx context.Context) {
 		{"pruning", a.Store.Prune},
 		{"writing tallies", a.Store.WriteTallies},
 	}
+	tick := time.NewTicker(houseEvery)
+	defer tick.Stop()
 	for {
-		for _, chore := range chores {
-			if err := a.untilNothing(ctx, chore.do); err != nil && ctx.Err() == nil {
-				a.cfg.Log.Error(chore.what, "error", err)
-			}
-		}
+		a.stepByStep(ctx, chores, tick.C)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+// chore is something that house-keeping does.
+type chore struct {
+	what string
+	do   func(ctx context.Context, limit int) (touched int, err error)
+}
+
+// stepByStep does a step of each chore in turn, until none has anything left, so
+// that a long one keeps no other waiting. One that had nothing to do, or failed,
+// is tried again at the next tick.
+func (a *App) stepByStep(ctx context.Context, chores []chore, tick <-chan time.Time) {
+	due := slices.Clone(chores)
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for len(due) > 0 {
+		due = slices.DeleteFunc(due, func(c chore) bool {
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+			}
+			if ctx.Err() != nil {
+				return true
+			}
+			n, err := c.do(ctx, houseStep)
+			if err != nil && ctx.Err() == nil {
+				a.cfg.Log.Error(c.what, "error", err)
+			}
+			pause.Reset(a.housePause(n))
+			return err != nil || n == 0
+		})
+		select {
+		case <-tick:
+			if len(due) > 0 {
+				due = slices.Clone(chores)
+			}
+		default:
 		}
 	}
 }
@@ -94,26 +127,10 @@ func (a *App) detail(ctx context.Context) (any, error) {
 	return d, err
 }
 
-func (a *App) untilNothing(ctx context.Context, work func(context.Context, int) (int, error)) error {
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if n, err := work(ctx, houseStep); err != nil || n == 0 {
-			return err
-		}
-		pause.Reset(a.housePause())
-	}
-	return ctx.Err()
-}
-
-// housePause is how long to wait between two steps of house-keeping.
-func (a *App) housePause() time.Duration {
-	if a.Store.Quiet() {
+// housePause is how long to wait behind a step of house-keeping that touched
+// so many rows.
+func (a *App) housePause(touched int) time.Duration {
+	if touched == 0 || a.Store.Quiet() {
 		return 0
 	}
 	return housePause

@@ -131,25 +131,21 @@ var addTally = func() string {
 		") ON CONFLICT (organisation_id, endpoint_id, minute) DO UPDATE SET " + sums.String()
 }()
 
-// WriteTallies writes up to limit rows of what was counted, or deletes as many
-// that are too old, and tells how many. Called until it gives 0, it writes all.
+// WriteTallies writes up to limit rows of what was counted, then deletes those
+// that are too old, and tells how many; 0 where nothing is left to do. What is
+// counted meanwhile is for the next time, or traffic would keep it at work.
 func (s *Store) WriteTallies(ctx context.Context, limit int) (done int, err error) {
-	rows := s.w.tallies.take(limit)
 	before := s.now().Add(-tidings.TallyLife).UnixMilli()
-	if len(rows) == 0 {
-		var old bool
-		if err := s.queryRow(ctx, "SELECT EXISTS (SELECT 1 FROM tally WHERE minute < $1)", []any{before}, &old); err != nil || !old {
-			return 0, err
-		}
+	var old bool
+	if err := s.queryRow(ctx, "SELECT EXISTS (SELECT 1 FROM tally WHERE minute < $1)", []any{before}, &old); err != nil {
+		return 0, err
+	}
+	rows := s.w.tallies.take(limit)
+	if len(rows) == 0 && !old {
+		return 0, nil
 	}
 	err = s.w.submit(ctx, classHouse, 0, max(len(rows), 1), func(t *tx) error {
 		done = len(rows)
-		if done == 0 {
-			n, err := t.exec(`DELETE FROM tally WHERE (organisation_id, endpoint_id, minute) IN
-				(SELECT organisation_id, endpoint_id, minute FROM tally WHERE minute < $1 LIMIT $2)`, before, limit)
-			done = int(n)
-			return err
-		}
 		for _, row := range rows {
 			args := []any{row.organisation, row.endpoint, row.minute}
 			for _, n := range countsOf(&row.Tally) {
@@ -159,8 +155,17 @@ func (s *Store) WriteTallies(ctx context.Context, limit int) (done int, err erro
 				return err
 			}
 		}
-		return nil
+		if !old || done == limit {
+			return nil
+		}
+		n, err := t.exec(`DELETE FROM tally WHERE (organisation_id, endpoint_id, minute) IN
+			(SELECT organisation_id, endpoint_id, minute FROM tally WHERE minute < $1 LIMIT $2)`, before, limit-done)
+		done += int(n)
+		return err
 	})
+	if done < limit {
+		done = 0
+	}
 	return done, err
 }
 

@@ -73,6 +73,29 @@ func TestResultsAreCounted(t *testing.T) {
 	}
 }
 
+// Writing what was counted ends although traffic goes on, and then, too, what is
+// too old goes.
+func TestCountingNeverKeepsTheHouse(t *testing.T) {
+	o := open(t, t.TempDir())
+	e := o.endpoint(t, "e")
+	since := o.clock.Now()
+	for range 2 {
+		o.publish(t, tidings.IssuanceOffered, tidings.NewEndpointID())
+		o.record(t, result(o.pending(t, e)[0], tidings.DeliveryDelivered, time.Time{}))
+		if n, err := o.WriteTallies(t.Context(), 100); n != 0 || err != nil {
+			t.Errorf("%d rows and more to do, %v; want an end", n, err)
+		}
+		o.clock.Advance(tidings.TallyLife + time.Minute)
+	}
+	got, err := o.Tallies(t.Context(), o.org.Key, "", since, 4*tidings.TallyLife)
+	if err != nil || len(got) == 0 {
+		t.Fatalf("%d sums, %v", len(got), err)
+	}
+	if sum := got[0].Delivered; sum != 1 {
+		t.Errorf("%d deliveries are counted since %v, want 1: the other is too old", sum, since)
+	}
+}
+
 // A sample is no traffic, and another organisation's endpoint has no numbers.
 func TestSamplesAreNotCounted(t *testing.T) {
 	o := open(t, t.TempDir())
