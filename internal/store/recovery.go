@@ -154,14 +154,16 @@ func (x pastEvent) about(e tidings.Endpoint) bool {
 	return x.issuance == issuanceKey(subjectOfEndpoint+e.ID) && slices.Contains(tidings.OperationalEventTypes, x.typ)
 }
 
-// The pluses keep the database from walking the endpoint's queue and history.
+// The pluses keep the database from walking the endpoint's queue and history. In
+// any other order than that of its groups it would sort all that is left of the
+// feed, for each step.
 const (
 	eventsOf = `SELECT e.id, e.issuance_key, e.created_at, e.type, e.test, e.body, max(d.id), max(d.ended_at),
 			max(CASE d.status WHEN 'delivered' THEN 1 ELSE 0 END) = 1
 			OR EXISTS (SELECT 1 FROM queue q WHERE q.issuance_key = e.issuance_key AND +q.endpoint_id = $6 AND q.event_id = e.id)
 		FROM event e LEFT JOIN delivery d ON d.event_id = e.id AND +d.endpoint_id = $6
 		WHERE e.organisation_id = $1 AND e.position > $2 AND e.position < $3 AND e.created_at <= $4
-		GROUP BY e.position, e.id ORDER BY e.position LIMIT $5`
+		GROUP BY e.position, e.id ORDER BY e.position, e.id LIMIT $5`
 	stillMissing = `SELECT EXISTS (SELECT 1 FROM event WHERE id = $3)
 		AND NOT EXISTS (SELECT 1 FROM queue WHERE issuance_key = $1 AND +endpoint_id = $2 AND event_id = $3)
 		AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = $3 AND +endpoint_id = $2 AND status = 'delivered')`
