@@ -12,6 +12,8 @@ const (
 	shareBeside = 4
 	// leastShare lets a step do something also where batches take no time.
 	leastShare = 100 * time.Microsecond
+	// aloneShare is for a step by itself, about what a commit takes.
+	aloneShare = time.Millisecond
 	// quietShare is for a step when there is nobody else.
 	quietShare = 5 * time.Millisecond
 )
@@ -26,7 +28,7 @@ func (w *writer) houseShare(alone bool) time.Duration {
 	case w.quiet():
 		return quietShare
 	}
-	return max(w.pace, leastShare)
+	return min(max(w.pace, aloneShare), quietShare)
 }
 
 // quiet tells whether nothing but house-keeping was written for a while.

@@ -57,6 +57,7 @@ type inlets struct {
 	ready    chan struct{} // holds a token while something waits or the inlets are closed
 	queues   [classes][]*item
 	riding   *time.Timer   // runs while results wait for company
+	patient  *time.Timer   // runs while house-keeping does
 	waiting  int           // rows of publishes
 	waitingO map[int64]int // the same per organisation
 	busy     time.Time     // when anything but house-keeping was taken last
@@ -84,12 +85,25 @@ func (in *inlets) push(it *item) error {
 	}
 	it.since = time.Now()
 	in.queues[it.class] = append(in.queues[it.class], it)
-	if it.class != classResult || len(in.queues[classResult]) >= resultsAtOnce {
-		in.signal()
-	} else if in.riding == nil {
-		in.riding = time.AfterFunc(resultPatience, in.signal)
-	}
+	in.call(it)
 	return nil
+}
+
+// call calls the writer for a new item, at once or when it has waited for
+// company. A call of house-keeping would take the results along, too early.
+func (in *inlets) call(it *item) {
+	switch {
+	case it.class == classResult && len(in.queues[classResult]) < resultsAtOnce:
+		if in.riding == nil {
+			in.riding = time.AfterFunc(resultPatience, in.signal)
+		}
+	case it.class == classHouse && it.since.Sub(in.busy) < quietAfter:
+		if in.patient == nil {
+			in.patient = time.AfterFunc(housePatience, in.signal)
+		}
+	default:
+		in.signal()
+	}
 }
 
 // withdraw takes an item back, unless the writer has it already.
@@ -157,12 +171,16 @@ func (in *inlets) drainHouse(others bool) []*item {
 		in.busy = now
 	}
 	house := in.queues[classHouse]
+	if in.patient != nil {
+		in.patient.Stop()
+		in.patient = nil
+	}
 	if len(house) == 0 {
 		return nil
 	}
 	if !others && !in.closed && now.Sub(in.busy) < quietAfter {
 		if wait := housePatience - now.Sub(house[0].since); wait > 0 {
-			time.AfterFunc(wait, in.signal)
+			in.patient = time.AfterFunc(wait, in.signal)
 			return nil
 		}
 	}

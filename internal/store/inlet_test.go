@@ -34,6 +34,41 @@ func TestResultsWaitForCompany(t *testing.T) {
 	})
 }
 
+// Results wait for their company also beside house-keeping, which waits longer:
+// it must cause no commit that would not have been.
+func TestHouseKeepingCallsNoWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := newInlets()
+		push := func(c class) {
+			if err := in.push(&item{class: c, rows: 1, done: make(chan struct{})}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		push(classPublish)
+		<-in.ready
+		in.drain(1)
+		begin := time.Now()
+		push(classHouse)
+		push(classResult)
+		<-in.ready
+		if waited := time.Since(begin); waited != resultPatience {
+			t.Errorf("a result waits %v beside house-keeping, want %v", waited, resultPatience)
+		}
+		if items, _ := in.drain(1); len(items) != 2 {
+			t.Errorf("%d items are taken, want the result with the house-keeping", len(items))
+		}
+		push(classHouse)
+		begin = time.Now()
+		<-in.ready
+		if waited := time.Since(begin); waited != housePatience {
+			t.Errorf("house-keeping waits %v where nobody comes, want %v", waited, housePatience)
+		}
+		if items, _ := in.drain(1); len(items) != 1 {
+			t.Errorf("%d items are taken, want the house-keeping", len(items))
+		}
+	})
+}
+
 // House-keeping goes along with the others, also where there are more than a
 // batch takes: it costs nobody a commit, and is never starved.
 func TestHouseKeepingGoesAlong(t *testing.T) {

@@ -37,7 +37,7 @@ type writer struct {
 	onFatal   func(error)
 	failing   atomic.Pointer[error]         // the storage trouble of the newest batch, nil when it went well
 	retention time.Duration                 // see late
-	pace      time.Duration                 // how long a batch takes, the newest weighing most; without house-keeping
+	pace      time.Duration                 // how long a batch takes until its commit, the newest weighing most; without house-keeping: a slow disk gives that no more to do
 	traffic   atomic.Int64                  // when the newest batch with more than house-keeping was committed, in nanoseconds since 1970
 	changed   atomic.Pointer[chan struct{}] // closed and renewed when events were committed
 	tallies   tallies
@@ -185,6 +185,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		}
 		return len(items), err
 	}
+	ran := time.Since(begun)
 	if err := t.control("COMMIT"); err != nil {
 		w.rollback()
 		return len(items), err
@@ -193,7 +194,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	w.tallies.add(t.tallies)
 	if !t.alone {
 		w.traffic.Store(time.Now().UnixNano())
-		w.pace += (time.Since(begun) - t.house - w.pace) / 8
+		w.pace += (ran - t.house - w.pace) / 8
 	}
 	if t.told {
 		fresh := make(chan struct{})
