@@ -40,6 +40,9 @@ const (
 	// A step of it touches at most so many rows; the store ends it sooner
 	// while others write.
 	houseStep = 200
+	// It begins with fewer, and goes on with twice what the last got done, as a
+	// step reads all of them before it knows how many it has time for.
+	houseLeast = 16
 	// While they do, there is a pause between two steps.
 	housePause = 10 * time.Millisecond
 )
@@ -78,7 +81,10 @@ type chore struct {
 // that a long one keeps no other waiting. One that had nothing to do, or failed,
 // is tried again at the next tick.
 func (a *App) stepByStep(ctx context.Context, chores []chore, tick <-chan time.Time) {
-	due := slices.Clone(chores)
+	due, limit := slices.Clone(chores), map[string]int{}
+	for _, c := range chores {
+		limit[c.what] = houseLeast
+	}
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for len(due) > 0 {
@@ -90,7 +96,8 @@ func (a *App) stepByStep(ctx context.Context, chores []chore, tick <-chan time.T
 			if ctx.Err() != nil {
 				return true
 			}
-			n, err := c.do(ctx, houseStep)
+			n, err := c.do(ctx, limit[c.what])
+			limit[c.what] = min(max(2*n, houseLeast), houseStep)
 			if err != nil && ctx.Err() == nil {
 				a.cfg.Log.Error(c.what, "error", err)
 			}
