@@ -18,6 +18,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/privacybydesign/irmago/common/clientmodels"
@@ -36,19 +37,36 @@ import (
 
 func main() {
 	eudi.Logger = logrus.New() // to standard error
+	answers, err := apart()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	dir, err := os.MkdirTemp("", "yivi-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	w := &wallet{dir: dir, questions: make(chan question)}
-	err = serve(os.Stdin, json.NewEncoder(os.Stdout), map[string]func(step) (any, error){
+	err = serve(os.Stdin, json.NewEncoder(answers), map[string]func(step) (any, error){
 		"resolve": w.resolve, "redeem": w.redeem, "keep": w.keep, "decline": w.decline, "refresh": w.refresh,
 	})
 	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// apart gives what was standard output, for the answers alone. What the engine's
+// database library prints there, such as of a slow statement, goes to standard
+// error from now on.
+func apart() (*os.File, error) {
+	out, err := syscall.Dup(syscall.Stdout)
+	if err != nil {
+		return nil, err
+	}
+	syscall.CloseOnExec(out)
+	return os.NewFile(uintptr(out), "answers"), syscall.Dup3(syscall.Stderr, syscall.Stdout, 0)
 }
 
 // step is what the test asks for.
