@@ -213,8 +213,11 @@ func (a *App) close() {
 
 func listen(cfg Config) (net.Listener, error) {
 	l, err := net.Listen("tcp", cfg.Listen)
-	if err != nil || cfg.TLSCert == "" {
-		return l, err
+	if err != nil {
+		return nil, fmt.Errorf("%w; choose another address with --listen", err)
+	}
+	if cfg.TLSCert == "" {
+		return l, nil
 	}
 	keyPair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
 	if err != nil {
