@@ -96,6 +96,9 @@ func TestEveryMethod(t *testing.T) {
 	c, a, calls := live(t)
 	ctx := t.Context()
 	receiver := apptest.NewReceiver(t, a.CA, nil)
+	if last := must[string](t)(c.LastEvent(ctx)); last != "" {
+		t.Errorf("the last event of none is %q", last)
+	}
 	endpoint := endpoints(t, c, receiver.URL)
 	events(t, c, endpoint)
 	issuances(t, c)
@@ -180,6 +183,9 @@ func events(t *testing.T, c *client.Client, endpoint string) {
 		t.Errorf("another event with the same key: %v", err)
 	}
 	batch := must[[]client.Event](t)(c.PublishEvents(ctx, []client.NewEvent{two}))
+	if last := must[string](t)(c.LastEvent(ctx)); last != batch[0].ID {
+		t.Errorf("the last event is %q, want %q", last, batch[0].ID)
+	}
 	for e, err := range c.FollowEvents(ctx, first.ID) {
 		if err != nil || e != batch[0] {
 			t.Errorf("followed %+v, %v; want %+v", e, err, batch[0])

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,7 @@ func (c *Client) FollowEvents(ctx context.Context, after string) iter.Seq2[Event
 		last, failures := after, 0
 		for connected := false; ; {
 			began := false
-			err := c.follow(ctx, last, func() { began, connected = true, true }, func(id string) { last = id }, func(e Event) bool {
+			err := c.follow(ctx, last, func() { began, connected = true, true }, func(id string) { last = cmp.Or(id, last) }, func(e Event) bool {
 				last = e.ID
 				return yield(e, nil)
 			})
@@ -56,6 +57,27 @@ func (c *Client) FollowEvents(ctx context.Context, after string) iter.Seq2[Event
 			return
 		}
 	}
+}
+
+// LastEvent gives the id of the newest event, so that one can begin behind it;
+// empty where there is none. It costs the same however many there are.
+func (c *Client) LastEvent(ctx context.Context) (id string, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	known := false
+	err = c.follow(ctx, "", func() {}, func(first string) {
+		if !known {
+			id, known = first, true
+		}
+		cancel() // the rest of the stream is not wanted
+	}, func(Event) bool { return false })
+	if known {
+		return id, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("the stream of events ended before it began: %w", io.ErrUnexpectedEOF)
+	}
+	return "", err
 }
 
 // followAgain decides whether to connect again, and after how long.
@@ -93,7 +115,8 @@ func (c *Client) follow(ctx context.Context, after string, connected func(), at 
 
 // readStream reads server-sent events (HTML Living Standard, section 9.2.6)
 // as far as the server uses them: one line of data each. It tells the id at
-// which the stream stands once it is past it: the first stands there alone.
+// which the stream stands once it is past it: the first stands there alone, and
+// is empty where there is no event yet.
 func readStream(r io.Reader, alive func(), at func(id string), give func(Event) bool) error {
 	id := ""
 	lines := bufio.NewScanner(r)
@@ -104,7 +127,7 @@ func readStream(r io.Reader, alive func(), at func(id string), give func(Event) 
 		if given, ok := strings.CutPrefix(lines.Text(), "id:"); ok {
 			id = strings.TrimSpace(given)
 		}
-		if lines.Text() == "" && id != "" {
+		if lines.Text() == "" {
 			at(id)
 		}
 		if !ok {

@@ -31,7 +31,7 @@ var methods = map[string][]any{
 
 	"POST /events":                {(*client.Client).PublishEvent, (*client.Client).PublishEvents},
 	"GET /events":                 {(*client.Client).Events},
-	"GET /events/stream":          {(*client.Client).FollowEvents},
+	"GET /events/stream":          {(*client.Client).FollowEvents, (*client.Client).LastEvent},
 	"GET /event-types":            {(*client.Client).EventTypes},
 	"GET /events/{id}":            {(*client.Client).Event},
 	"GET /events/{id}/deliveries": {(*client.Client).EventDeliveries},

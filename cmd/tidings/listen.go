@@ -128,7 +128,7 @@ type feed interface {
 	FollowEvents(ctx context.Context, after string) iter.Seq2[client.Event, error]
 	Events(ctx context.Context, q client.EventQuery) iter.Seq2[client.Event, error]
 	Event(ctx context.Context, id string) (client.Event, error)
-	Deliveries(ctx context.Context, q client.DeliveryQuery) iter.Seq2[client.Delivery, error]
+	LastEvent(ctx context.Context) (string, error)
 }
 
 // listener takes events from the feed in their order and posts each.
@@ -161,9 +161,11 @@ func (l *listener) begin(ctx context.Context, since string, now time.Time) error
 	}
 	l.position = l.state.Position
 	if !l.state.Started {
-		if err := l.skipAll(ctx); err != nil {
+		last, err := l.feed.LastEvent(ctx)
+		if err != nil {
 			return err
 		}
+		l.position = last
 		return l.keep()
 	}
 	if l.position == "" {
@@ -180,25 +182,6 @@ func (l *listener) begin(ctx context.Context, since string, now time.Time) error
 func (l *listener) reach(ctx context.Context) error {
 	for _, err := range l.feed.Events(ctx, client.EventQuery{Page: client.Page{Size: 1}}) {
 		return err
-	}
-	return nil
-}
-
-// skipAll moves to the end of the feed. The newest delivery's event is mostly
-// near, so the walk is short where there are endpoints.
-func (l *listener) skipAll(ctx context.Context) error {
-	for d, err := range l.feed.Deliveries(ctx, client.DeliveryQuery{Page: client.Page{Size: 1}}) {
-		if err != nil {
-			return err
-		}
-		l.position = d.EventID
-		break
-	}
-	for e, err := range l.feed.Events(ctx, client.EventQuery{Page: client.Page{Size: 100, After: l.position}}) {
-		if err != nil {
-			return err
-		}
-		l.position = e.ID
 	}
 	return nil
 }

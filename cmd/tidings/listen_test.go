@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -121,5 +124,48 @@ func TestListenLetsAPostEnd(t *testing.T) {
 	wait()
 	if err := s.read(); err != nil || s.Position != id {
 		t.Errorf("the position is %q, not %q, %v", s.Position, id, err)
+	}
+}
+
+// At first use it begins behind what is there, without reading all of that.
+func TestListenBeginsAtTheEnd(t *testing.T) {
+	dir := t.TempDir()
+	w, variables := newScriptWorld(t, dir)
+	far, err := url.Parse(w.app.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var streams, lists atomic.Int32
+	proxy := httputil.NewSingleHostReverseProxy(far)
+	proxy.Transport = w.app.HTTP.Transport
+	counting := httptest.NewServer(http.HandlerFunc(func(a http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/events/stream"):
+			streams.Add(1)
+		case strings.HasSuffix(r.URL.Path, "/events"):
+			lists.Add(1)
+		}
+		proxy.ServeHTTP(a, r)
+	}))
+	defer counting.Close()
+	variables["TIDINGS_URL"] = counting.URL
+	w.app.Publish("openid4vc.issuance.offered", "before")
+	interrupt, wait := startListener(t, variables, filepath.Join(dir, "listen.json"))
+	apptest.Await(t, "it listens", func() bool { return streams.Load() >= 2 }) // the first told where the feed ends
+	var want []string
+	for i := range 3 {
+		id := fmt.Sprint("order-", i)
+		want = append(want, id)
+		w.app.Publish("openid4vc.issuance.offered", id)
+		apptest.Await(t, "the event was taken", func() bool { return w.local.taken() >= len(want) })
+	}
+	interrupt()
+	wait()
+	got, again := w.local.order(t)
+	if strings.Join(got, " ") != strings.Join(want, " ") || again > 0 {
+		t.Errorf("%d events arrived and %d again, of %d", len(got), again, len(want))
+	}
+	if n := lists.Load(); n > 0 {
+		t.Errorf("the feed was read %d times to find its end", n)
 	}
 }

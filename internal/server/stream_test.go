@@ -59,3 +59,30 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 		t.Errorf("the stream ends with %v", err)
 	}
 }
+
+// Whoever may not read any more gets nothing more, although the token's life is
+// not over.
+func TestAStreamEndsWithItsClient(t *testing.T) {
+	w := newWorld(t)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.http.URL+server.Prefix+"/events/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+w.token)
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatal(response, err)
+	}
+	defer response.Body.Close()
+	clients, err := w.store.Clients(t.Context(), "default")
+	if err != nil || len(clients) != 1 {
+		t.Fatal(clients, err)
+	}
+	if err := w.store.RevokeClient(t.Context(), clients[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.advance(6 * time.Second) // a check is remembered for 5 s, a token lives for minutes
+	if _, err := io.ReadAll(response.Body); err != nil {
+		t.Errorf("the stream ends with %v", err)
+	}
+}
