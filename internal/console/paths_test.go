@@ -171,6 +171,11 @@ func TestSendingAgain(t *testing.T) {
 	failed(4)
 
 	a.Publish("openid4vc.issuance.offered", "last")
+	a.Await("the endpoint is disabled", func() bool {
+		var e apptest.Object
+		a.Call("GET", "/endpoints/"+id, nil, http.StatusOK, &e)
+		return e["status"] == "disabled"
+	})
 	b.open("/endpoints/" + id)
 	b.sees("was disabled: the receiver answered 410 Gone")
 	b.check("endpoint-disabled")
