@@ -33,7 +33,7 @@ test: ## Run all tests with the race detector; installs what they need (PACKAGES
 	@scripts/install-chromium.sh
 	@if [ -x internal/foreign/install.sh ]; then internal/foreign/install.sh; fi
 	@$(GO) build -o bin/testrun ./scripts/testrun
-	@CGO_ENABLED=1 bin/testrun -timeout 13m -skips $(SKIPS) -summary bin/test-summary.txt -- -race -count=1 -timeout 10m $(PACKAGES)
+	@CGO_ENABLED=1 bin/testrun -timeout 20m -skips $(SKIPS) -summary bin/test-summary.txt -- -race -count=1 -timeout 15m $(PACKAGES)
 
 lint: ## Check form (gofmt) and go vet
 	@unformatted=$$(gofmt -l $$($(SOURCES))); if [ -n "$$unformatted" ]; then echo "gofmt:" $$unformatted; exit 1; fi
