@@ -85,7 +85,7 @@ func FuzzAPI(f *testing.F) {
 		}
 		r, err := http.NewRequestWithContext(ctx, route.method, path+"?"+query, strings.NewReader(body))
 		if err != nil {
-			t.Skip("no request can look like that")
+			return // no request can look like that
 		}
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Authorization", bearer)

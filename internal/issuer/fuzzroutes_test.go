@@ -110,7 +110,7 @@ func FuzzRoutes(f *testing.F) {
 		route := allRoutes[int(n)%len(allRoutes)]
 		r := run.request(route, method, tail, member, content)
 		if r == nil {
-			t.Skip("no request can look like that")
+			return // no request can look like that
 		}
 		if header != "" {
 			r.Header.Set(header, value)
