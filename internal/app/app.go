@@ -96,7 +96,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		Templates: a.Store, Issuances: a.Store, Credentials: a.Store, Issuer: a.issuer,
 		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, Sandbox: cfg.Sandbox, DisableAfter: cfg.DisableAfter,
 		Quota: server.Quota{RequestsPerSecond: cfg.QuotaRequests, EventsPerSecond: cfg.QuotaEvents},
-		Ready: a.ready, Detail: a.detail, Log: cfg.Log,
+		Ready: a.ready, Detail: a.detail, Observe: counts.onRequest, Log: cfg.Log,
 		PublicURL: a.URL, Version: cfg.Version,
 	})
 	if err != nil {

@@ -1,14 +1,11 @@
 package app
 
 import (
-	"context"
-	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus" // what everybody scrapes; kept by the Prometheus project
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"tidings"
 	"tidings/internal/delivery"
@@ -26,6 +23,7 @@ type metrics struct {
 	attempts   *prometheus.CounterVec // status
 	failures   *prometheus.CounterVec // reason
 	issuances  *prometheus.CounterVec // state
+	requests   [6]prometheus.Counter  // by the first digit of the status
 	latency    prometheus.Histogram
 	commitRows prometheus.Histogram
 	commitTime prometheus.Histogram
@@ -79,6 +77,10 @@ func newMetrics() *metrics {
 		commitTime: histogram("tidings_commit_seconds", "From a commit's first statement until it was on disk.",
 			0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 	}
+	requests := counter("tidings_api_requests_total", "Requests of the API that were answered, by the class of the status.", "status")
+	for class := 1; class < len(m.requests); class++ {
+		m.requests[class] = requests.WithLabelValues(strconv.Itoa(class) + "xx")
+	}
 	for _, t := range tidings.EventTypes() {
 		m.events.WithLabelValues(string(t.Type))
 	}
@@ -96,7 +98,7 @@ func newMetrics() *metrics {
 		tidings.StateCompleted, tidings.StateFailed, tidings.StateExpired} {
 		m.issuances.WithLabelValues(string(s))
 	}
-	m.registry.MustRegister(m.events, m.ended, m.attempts, m.failures, m.issuances, m.latency, m.commitRows, m.commitTime,
+	m.registry.MustRegister(requests, m.events, m.ended, m.attempts, m.failures, m.issuances, m.latency, m.commitRows, m.commitTime,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -127,54 +129,9 @@ func (m *metrics) onResult(r tidings.AttemptResult) {
 	}
 }
 
-// serve makes the page /metrics, with what is looked up at each scrape.
-func (m *metrics) serve(a *App) http.Handler {
-	m.registry.MustRegister(&gauges{app: a})
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
-}
-
-// gauges are looked up at each scrape.
-type gauges struct{ app *App }
-
-// scrapeLimit bounds the look into the store at a scrape.
-const scrapeLimit = 5 * time.Second
-
-var (
-	backlogGauge = prometheus.NewDesc("tidings_backlog_deliveries", "Deliveries that are pending.", nil, nil)
-	ageGauge     = prometheus.NewDesc("tidings_backlog_age_seconds", "Age of the oldest delivery that is pending; 0: there is none.", nil, nil)
-	lanesGauge   = prometheus.NewDesc("tidings_lanes", "Lanes in memory by state, as of some seconds ago.", []string{"state"}, nil)
-	flightGauge  = prometheus.NewDesc("tidings_attempts_in_flight", "Attempts in flight, as of some seconds ago.", nil, nil)
-	idleGauge    = prometheus.NewDesc("tidings_egress_idle_connections", "Connections to receivers that wait to be used again.", nil, nil)
-)
-
-// Describe names the gauges.
-func (g *gauges) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{backlogGauge, ageGauge, lanesGauge, flightGauge, idleGauge} {
-		out <- d
+// onRequest counts a request of the API.
+func (m *metrics) onRequest(_, _ string, status int, _ time.Duration) {
+	if class := status / 100; class > 0 && class < len(m.requests) {
+		m.requests[class].Inc()
 	}
-}
-
-// Collect looks them up.
-func (g *gauges) Collect(out chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit)
-	defer cancel()
-	if count, oldest, err := g.app.Store.Backlog(ctx); err != nil {
-		out <- prometheus.NewInvalidMetric(backlogGauge, err)
-	} else {
-		age := 0.0
-		if oldest != nil {
-			age = max(0, g.app.cfg.Now().Sub(*oldest).Seconds())
-		}
-		gauge(backlogGauge, float64(count))
-		gauge(ageGauge, age)
-	}
-	stats := g.app.engine.Stats()
-	for _, s := range delivery.LaneStates {
-		gauge(lanesGauge, float64(stats.Lanes[s]), string(s))
-	}
-	gauge(flightGauge, float64(stats.InFlight))
-	gauge(idleGauge, float64(g.app.egress.Idle()))
 }

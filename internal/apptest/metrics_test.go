@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+
 	"tidings/internal/app"
 	"tidings/internal/apptest"
 )
@@ -87,6 +90,102 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 			t.Log(differ)
 		}
 	})
+}
+
+// histograms gives the histograms of /metrics by name, as a Prometheus gets them
+// that takes native ones: only protobuf carries those.
+func histograms(t *testing.T, a *apptest.App) map[string]*dto.Histogram {
+	t.Helper()
+	request, err := http.NewRequest("GET", a.URL+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	format := expfmt.NewFormat(expfmt.TypeProtoDelim)
+	request.Header.Set("Accept", string(format))
+	answer, err := a.HTTP.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	out := map[string]*dto.Histogram{}
+	for d := expfmt.NewDecoder(answer.Body, format); ; {
+		var family dto.MetricFamily
+		if err := d.Decode(&family); err == io.EOF {
+			return out
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if family.GetType() == dto.MetricType_HISTOGRAM {
+			out[family.GetName()] = family.Metric[0].Histogram
+		}
+	}
+}
+
+// The latency runs from the acceptance of an event to the end of the attempt
+// that delivered it, over all retries.
+func TestMetricsShowLatencyAsANativeHistogram(t *testing.T) {
+	const delay = 500 * time.Millisecond
+	a := apptest.New(t, func(c *app.Config) { c.RetrySchedule = []time.Duration{delay} })
+	receiver := apptest.NewReceiver(t, a.CA, func(w http.ResponseWriter, _ *http.Request, got apptest.Received) {
+		if got.Header.Get("webhook-attempt") == "1" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	a.Register(receiver.URL)
+	a.Publish("openid4vc.issuance.offered", "one")
+	var found map[string]*dto.Histogram
+	apptest.Await(t, "the delivery is counted", func() bool {
+		found = histograms(t, a)
+		return found["tidings_delivery_latency_seconds"].GetSampleCount() == 1
+	})
+	if sum := found["tidings_delivery_latency_seconds"].GetSampleSum(); sum < 0.8*delay.Seconds() || sum > 60 { // the schedule's jitter is 20 %
+		t.Errorf("the delivery took %v s, and the retry alone came after %v", sum, delay)
+	}
+	for _, name := range []string{"tidings_delivery_latency_seconds", "tidings_commit_seconds", "tidings_commit_rows"} {
+		h := found[name]
+		if h.GetSchema() < 3 || len(h.GetPositiveSpan()) == 0 || h.GetSampleSum() <= 0 || len(h.GetBucket()) == 0 {
+			t.Errorf("%s: schema %d, %d spans, sum %v, %d classic buckets", name, h.GetSchema(), len(h.GetPositiveSpan()), h.GetSampleSum(), len(h.GetBucket()))
+		}
+	}
+}
+
+func TestMetricsCountIssuancesConnectionsAndRequests(t *testing.T) {
+	a := apptest.New(t, func(c *app.Config) { c.Sandbox = true })
+	receiver := apptest.NewReceiver(t, a.CA, nil)
+	a.Register(receiver.URL)
+	var offered struct{ ID string }
+	a.Call("POST", "/credentials/issuance", apptest.Object{"credentialTemplateId": template(a.API), "attributes": apptest.Object{"name": "x"}}, http.StatusCreated, &offered)
+	receiver.Wait(1)
+	before := scrape(t, a)
+	a.Call("POST", "/credentials/"+offered.ID+"/simulate", apptest.Object{"outcome": "completed"}, http.StatusOK, nil)
+	receiver.Wait(2)
+	a.Call("GET", "/endpoints/nobody", nil, http.StatusNotFound, nil)
+	want := map[string]string{
+		`tidings_ready`: "1",
+		`tidings_issuance_transitions_total{state="offered"}`:   "1",
+		`tidings_issuance_transitions_total{state="completed"}`: "1",
+		`tidings_issuance_transitions_total{state="failed"}`:    "0",
+		`tidings_egress_connections_total`:                      "1", // the second delivery used it again
+		`tidings_egress_open_connections`:                       "1",
+		`tidings_egress_idle_connections`:                       "1",
+		`tidings_api_requests_total{status="2xx"}`:              "4",
+		`tidings_api_requests_total{status="4xx"}`:              "1",
+		`tidings_api_requests_total{status="5xx"}`:              "0",
+		`tidings_backlog_overdue_seconds`:                       "0",
+	}
+	var got map[string]string
+	apptest.Await(t, "everything is counted", func() bool {
+		got = scrape(t, a)
+		return got[`tidings_deliveries_ended_total{reason="",status="delivered"}`] == "2"
+	})
+	for name, value := range want {
+		if got[name] != value {
+			t.Errorf("%s is %s, want %s", name, got[name], value)
+		}
+	}
+	if before["tidings_commit_seconds_count"] >= got["tidings_commit_seconds_count"] && len(before["tidings_commit_seconds_count"]) == len(got["tidings_commit_seconds_count"]) {
+		t.Errorf("commits were %s before an issuance ended and %s after", before["tidings_commit_seconds_count"], got["tidings_commit_seconds_count"])
+	}
 }
 
 // What waits at a receiver that is down shows as backlog.

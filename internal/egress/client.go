@@ -43,6 +43,7 @@ type Client struct {
 	transport http.RoundTripper
 	closeIdle func()
 	idle      func() int
+	count     *connCount
 	timeout   time.Duration
 	scratch   sync.Pool // *[MaxExcerpt]byte
 }
@@ -54,12 +55,13 @@ func New(config Config) (*Client, error) {
 	if err := errors.Join(err, guardErr); err != nil {
 		return nil, err
 	}
-	client := &Client{guard: guard, timeout: config.Timeout, scratch: sync.Pool{New: func() any { return new([MaxExcerpt]byte) }}}
+	client := &Client{guard: guard, timeout: config.Timeout, scratch: sync.Pool{New: func() any { return new([MaxExcerpt]byte) }}, count: &connCount{}}
 	if config.Proxy != nil {
 		transport := newTransport(config, guard)
+		transport.DialContext = client.count.counted(transport.DialContext)
 		client.transport, client.closeIdle, client.idle = transport, transport.CloseIdleConnections, func() int { return 0 }
 	} else {
-		wire := newWire(config, guard, newTLS(config))
+		wire := newWire(config, guard, newTLS(config), client.count)
 		client.transport, client.closeIdle, client.idle = wire, wire.idle.close, wire.idle.count
 	}
 	return client, nil
@@ -138,9 +140,12 @@ func (c *Client) Guard() *Guard { return c.guard }
 // CloseIdle closes the idle connections. Calls in flight go on.
 func (c *Client) CloseIdle() { c.closeIdle() }
 
-// Idle tells how many connections wait to be used again. Those that go out by a
-// proxy are not counted.
-func (c *Client) Idle() int { return c.idle() }
+// Connections tells how many connections are open, how many of them wait to be
+// used again, and how many were made so far. Of those that go out by a proxy it
+// is not known which wait.
+func (c *Client) Connections() (open, idle int, made int64) {
+	return int(c.count.open.Load()), c.idle(), c.count.made.Load()
+}
 
 // Post sends body to the https URL endpoint with the given headers and gives
 // what came of it. It returns when the answer was read as far as it is read,

@@ -80,11 +80,8 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 			for range 2*row.hosts - row.kept {
 				<-closed
 			}
-			idle := client.transport.(*wire).idle
-			idle.mu.Lock()
-			defer idle.mu.Unlock()
-			if n := idle.order.Len(); n != row.kept {
-				t.Errorf("%d connections are kept, want %d", n, row.kept)
+			if open, idle, made := client.Connections(); open != row.kept || idle != row.kept || made != int64(2*row.hosts) {
+				t.Errorf("%d connections are open, %d of them idle, and %d were made; want %d, all idle, and %d", open, idle, made, row.kept, 2*row.hosts)
 			}
 		})
 	}

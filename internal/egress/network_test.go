@@ -149,6 +149,13 @@ func TestProxy(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "10.0.0.1", "[::ffff:10.0.0.1]", "localhost"} {
 		expectation{0, CodeBlocked, "public internet"}.check(t, client.Post(within(t, patience), "https://"+host+"/?token=hidden", nil, nil))
 	}
+	if open, _, made := client.Connections(); open != 1 || made != 1 {
+		t.Errorf("%d connections are open and %d were made, want 1", open, made)
+	}
+	client.CloseIdle()
+	if open, _, _ := client.Connections(); open != 0 {
+		t.Errorf("%d connections are open after all were closed", open)
+	}
 	refusing := newClient(t, a, func(c *Config) { c.Proxy = connectProxy(t, "", &asked) })
 	expectation{0, CodeConnect, "proxy"}.check(t, refusing.Post(within(t, patience), "https://receiver.test/?token=hidden", nil, nil))
 }

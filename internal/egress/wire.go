@@ -27,6 +27,7 @@ type wire struct {
 	timeout    time.Duration // of the TLS handshake
 	maxHeaders int64         // bytes of an answer's headers
 	idle       *idleConns
+	count      *connCount
 	readers    sync.Pool // *bufio.Reader
 	buffers    sync.Pool // *[]byte
 }
@@ -42,9 +43,9 @@ const sendGrace = 50 * time.Millisecond
 // written to it.
 var errIdleClosed = errors.New("the idle connection was closed")
 
-func newWire(config Config, guard *Guard, tls *tls.Config) *wire {
+func newWire(config Config, guard *Guard, tls *tls.Config, count *connCount) *wire {
 	return &wire{
-		dial: dialer(config, guard), tls: tls, timeout: config.DialTimeout, maxHeaders: config.MaxHeaderBytes,
+		dial: dialer(config, guard), tls: tls, count: count, timeout: config.DialTimeout, maxHeaders: config.MaxHeaderBytes,
 		idle:    newIdleConns(config.MaxIdle, config.MaxIdlePerHost, config.IdleTime),
 		readers: sync.Pool{New: func() any { return bufio.NewReaderSize(nil, connBufferSize) }},
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
@@ -134,6 +135,8 @@ func (w *wire) connect(ctx context.Context, address, host string, trace *httptra
 		conn.Close()
 		return nil, err
 	}
+	c.count = w.count
+	c.count.add()
 	return c, nil
 }
 
@@ -240,6 +243,7 @@ type wireConn struct {
 	left    int64         // bytes that may still be read of it
 	broken  error         // why the request could not be written to its end
 	since   time.Time     // since when it is idle
+	count   *connCount    // that it is open
 }
 
 // Read reads within the bound that is set.
@@ -277,6 +281,7 @@ func (c *wireConn) close() {
 	if c.stop != nil {
 		c.stop()
 	}
+	c.count.open.Add(-1)
 	c.raw.Conn.Close() // without a farewell, which could block
 }
 

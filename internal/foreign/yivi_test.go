@@ -1,11 +1,8 @@
 package foreign
 
 import (
-	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -14,28 +11,10 @@ import (
 	"time"
 
 	"tidings/internal/app"
-	"tidings/internal/apptest"
 )
 
-// builtYivi builds the program of yivi/ once, without cgo: its engine stores
-// with SQLite in pure Go.
-var builtYivi = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(os.TempDir(), fmt.Sprintf("tidings-yivi-%d", os.Getpid()))
-	build := exec.Command("go", "build", "-o", path, ".")
-	build.Dir, build.Env = "yivi", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building yivi: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	code := apptest.Main(m)
-	if path, err := builtYivi(); err == nil {
-		os.Remove(path)
-	}
-	os.Exit(code)
-}
+// builtYivi builds the program of yivi/: its engine stores with SQLite in pure Go.
+var builtYivi = sync.OnceValues(func() (string, error) { return buildModule("yivi") })
 
 // yivi is Yivi's engine.
 type yivi struct {

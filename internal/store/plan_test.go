@@ -39,6 +39,9 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{heldAnywhere, "queue USING COVERING INDEX queue_issuance (issuance_key=?)"},
 		{entriesSet, "status_entry USING COVERING INDEX status_entry_set (list_id=?)"},
 		{entriesOf, "status_entry USING COVERING INDEX status_entry_credential (credential_id=?)"},
+		{backlogOf, "l USING INDEX lane_busy"},
+		{backlogOf, "q USING INDEX queue_id (endpoint_id=?)"},
+		{backlogOf, "q USING PRIMARY KEY (endpoint_id=? AND due<?)"},
 		{endQueued, "queue USING COVERING INDEX queue_id (endpoint_id=? AND id=?)"},
 	} {
 		args := make([]any, strings.Count(row.query, "$"))
