@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -59,6 +60,12 @@ func (c chore) recover() {
 func (c chore) gotOn(b *testing.B, started string) {
 	var e struct{ Backlog struct{ Count int } }
 	switch started {
+	case "delete":
+		left, err := strconv.ParseFloat(scrape(b, c.API)["tidings_backlog_deliveries"], 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(choreBacklog-left, "deleted")
 	case "recover":
 		c.api.Call("GET", "/endpoints/"+c.late, nil, http.StatusOK, &e)
 		b.ReportMetric(float64(e.Backlog.Count), "recovered")

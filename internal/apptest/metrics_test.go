@@ -19,7 +19,7 @@ import (
 )
 
 // scrape gives the samples of /metrics by their names with labels.
-func scrape(t *testing.T, a *apptest.App) map[string]string {
+func scrape(t testing.TB, a *apptest.API) map[string]string {
 	t.Helper()
 	answer, err := a.HTTP.Get(a.URL + "/metrics")
 	if err != nil {
@@ -76,7 +76,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	}
 	var differ []string
 	apptest.Await(t, "everything is counted", func() bool {
-		samples := scrape(t, a)
+		samples := scrape(t, a.API)
 		differ = nil
 		for name, value := range want {
 			if samples[name] != value {
@@ -156,7 +156,7 @@ func TestMetricsCountIssuancesConnectionsAndRequests(t *testing.T) {
 	var offered struct{ ID string }
 	a.Call("POST", "/credentials/issuance", apptest.Object{"credentialTemplateId": template(a.API), "attributes": apptest.Object{"name": "x"}}, http.StatusCreated, &offered)
 	receiver.Wait(1)
-	before := scrape(t, a)
+	before := scrape(t, a.API)
 	a.Call("POST", "/credentials/"+offered.ID+"/simulate", apptest.Object{"outcome": "completed"}, http.StatusOK, nil)
 	receiver.Wait(2)
 	a.Call("GET", "/endpoints/nobody", nil, http.StatusNotFound, nil)
@@ -175,7 +175,7 @@ func TestMetricsCountIssuancesConnectionsAndRequests(t *testing.T) {
 	}
 	var got map[string]string
 	apptest.Await(t, "everything is counted", func() bool {
-		got = scrape(t, a)
+		got = scrape(t, a.API)
 		return got[`tidings_deliveries_ended_total{reason="",status="delivered"}`] == "2"
 	})
 	for name, value := range want {
@@ -198,7 +198,7 @@ func TestMetricsShowTheBacklog(t *testing.T) {
 	a.Publish("openid4vc.issuance.offered", "one")
 	a.Publish("openid4vc.issuance.offered", "two")
 	apptest.Await(t, "two deliveries wait, and age", func() bool {
-		samples := scrape(t, a)
+		samples := scrape(t, a.API)
 		return samples["tidings_backlog_deliveries"] == "2" && samples["tidings_backlog_age_seconds"] != "0" && samples[`tidings_lanes{state="waiting"}`] == "1"
 	})
 }
@@ -213,7 +213,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for _, name := range regexp.MustCompile("`(tidings_[a-z0-9_]+)").FindAllStringSubmatch(string(page), -1) {
 		documented[name[1]] = true
 	}
-	for name := range scrape(t, apptest.New(t)) {
+	for name := range scrape(t, apptest.New(t).API) {
 		name, _, _ = strings.Cut(name, "{")
 		for _, suffix := range []string{"_bucket", "_count", "_sum"} {
 			name = strings.TrimSuffix(name, suffix)
