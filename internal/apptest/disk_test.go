@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"tidings/internal/apptest"
 	"tidings/internal/server"
 )
@@ -135,4 +137,28 @@ func TestAFullDiskIsNoticedToBeOverWithoutRequests(t *testing.T) {
 	}
 	free()
 	p.Await("/readyz tells that the disk has room", func() bool { return p.ReadyStatus() == http.StatusOK })
+}
+
+// A disk that refuses writes though it has room is told as well, and noticed to
+// be over: here the process may make no file longer.
+func TestReadyTellsThatTheDiskRefusesWrites(t *testing.T) {
+	p := apptest.Serve(t, apptest.Setup{Plain: true})
+	limit := func(bytes uint64) {
+		t.Helper()
+		limits := unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}
+		if err := unix.Prlimit(p.PID(), unix.RLIMIT_FSIZE, &limits, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(1)
+	if status, answer, err := p.Request("POST", "/events", many(1, offered, "i")[0]); err != nil || status != http.StatusServiceUnavailable {
+		t.Fatalf("status %d, %v: %s", status, err, answer)
+	}
+	if ready, alive := p.ReadyStatus(), health(t, p.API, "/healthz"); ready != http.StatusServiceUnavailable || alive != http.StatusOK {
+		t.Errorf("/readyz is %d and /healthz %d while the disk takes no writes", ready, alive)
+	}
+	limit(unix.RLIM_INFINITY)
+	p.Await("/readyz tells that it does again", func() bool { return p.ReadyStatus() == http.StatusOK })
+	publish(t, p.API, many(1, offered, "i")...)
+	p.Check()
 }

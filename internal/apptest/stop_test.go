@@ -46,6 +46,10 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	p.Await("each endpoint has two attempts in flight", func() bool { return g.begun.Load() == 8 })
 	p.Terminate()
 	p.Await("the process stops", func() bool { return strings.Contains(p.Logs.String(), "msg=stopping") })
+	p.Await("nobody is told any more that it is ready", func() bool { return p.ReadyStatus() == 0 })
+	if !p.Running() {
+		t.Error("the process has not waited for what is in flight")
+	}
 	close(g.open)
 	if code := p.Wait(); code != 0 {
 		t.Errorf("exit code %d", code)

@@ -283,11 +283,16 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	writeHealth(w, http.StatusOK, health{Status: "ok"})
 }
 
+// readyLimit is how long /readyz looks: a database that hangs is none.
+const readyLimit = 3 * time.Second
+
 // readyz tells whether requests can be served now.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyLimit)
+	defer cancel()
 	if s.cfg.Ready != nil {
-		if err := s.cfg.Ready(r.Context()); err != nil {
-			s.cfg.Log.WarnContext(r.Context(), "not ready", "error", err)
+		if err := s.cfg.Ready(ctx); err != nil {
+			s.cfg.Log.WarnContext(ctx, "not ready", "error", err)
 			w.Header().Set("Retry-After", "1")
 			writeHealth(w, http.StatusServiceUnavailable, health{Status: "unavailable"})
 			return
@@ -295,9 +300,9 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := health{Status: "ok"}
 	if s.cfg.Detail != nil {
-		detail, err := s.cfg.Detail(r.Context())
+		detail, err := s.cfg.Detail(ctx)
 		if err != nil {
-			s.cfg.Log.WarnContext(r.Context(), "measuring the store", "error", err)
+			s.cfg.Log.WarnContext(ctx, "measuring the store", "error", err)
 		}
 		answer.Store = detail
 	}
