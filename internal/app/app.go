@@ -156,6 +156,9 @@ func (a *App) Run(ctx context.Context) error {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          quiet(a.cfg.Log),
 	}
+	var fresh unused
+	srv.ConnState = fresh.track
+	srv.RegisterOnShutdown(fresh.close)
 	srv.RegisterOnShutdown(a.api.EndStreams)
 	srv.RegisterOnShutdown(a.console.EndStreams)
 	var group sync.WaitGroup
@@ -186,6 +189,7 @@ func (a *App) Run(ctx context.Context) error {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.DrainTimeout*3/4)
 	defer cancel()
 	if err := srv.Shutdown(drain); err != nil {
+		a.cfg.Log.Warn("requests did not end in time and are broken off", "error", err)
 		srv.Close()
 	}
 	group.Wait()

@@ -4,8 +4,10 @@ import (
 	"context"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"tidings"
@@ -146,3 +148,39 @@ func (a *App) housePause(touched int) time.Duration {
 // quiet lets net/http report what it has to report, such as failed TLS
 // handshakes, on the debug level: strangers cause most of it.
 func quiet(l *slog.Logger) *log.Logger { return slog.NewLogLogger(l.Handler(), slog.LevelDebug) }
+
+// unused keeps the connections that no request has come over yet. A stop waits
+// for each of them, as long as one may be on its way; here it closes them, as
+// clients that are refused a connection come back.
+type unused struct {
+	mu      sync.Mutex
+	ended   bool
+	waiting map[net.Conn]bool
+}
+
+// track is a [http.Server.ConnState].
+func (u *unused) track(c net.Conn, state http.ConnState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(u.waiting, c)
+	case u.ended:
+		c.Close()
+	default:
+		if u.waiting == nil {
+			u.waiting = map[net.Conn]bool{}
+		}
+		u.waiting[c] = true
+	}
+}
+
+// close closes them, and those that were accepted meanwhile.
+func (u *unused) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ended = true
+	for c := range u.waiting {
+		c.Close()
+	}
+}

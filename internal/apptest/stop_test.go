@@ -1,13 +1,16 @@
 package apptest_test
 
 import (
+	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"tidings/internal/app"
 	"tidings/internal/apptest"
 )
 
@@ -133,5 +136,29 @@ func TestASecondServerOnTheSameDataIsRefused(t *testing.T) {
 	}
 	if p.ReadyStatus() != http.StatusOK {
 		t.Error("the first server suffers from it")
+	}
+}
+
+// A browser opens connections that it may need, and uses none. net/http waits
+// 5 s for those, longer than this server may.
+func TestStopDoesNotWaitForUnusedConnections(t *testing.T) {
+	a := apptest.New(t, func(c *app.Config) { c.DrainTimeout = 4 * time.Second })
+	address := strings.TrimPrefix(a.URL, "https://")
+	silent, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	secured, err := tls.Dial("tcp", address, &tls.Config{RootCAs: a.CA.Pool()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secured.Close()
+	a.Token() // so that one of a client that is idle is there, too
+	if err := a.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(a.Logs.String(), "broken off") {
+		t.Errorf("the stop waited for connections without a request:\n%s", a.Logs.Tail())
 	}
 }
