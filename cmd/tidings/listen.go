@@ -145,10 +145,8 @@ type listener struct {
 // begin finds out where to begin, and whether the server can be reached.
 func (l *listener) begin(ctx context.Context, since string, now time.Time) error {
 	if since != "" {
-		t, err := moment(since, now)
-		if err == nil {
-			l.since = t
-			return l.reach(ctx)
+		if t, err := moment(since, now); err == nil {
+			return l.beginSince(ctx, t)
 		}
 		if _, err := l.feed.Event(ctx, since); err != nil {
 			if no, ok := errors.AsType[*client.Error](err); ok && no.Status == http.StatusNotFound {
@@ -161,15 +159,11 @@ func (l *listener) begin(ctx context.Context, since string, now time.Time) error
 	}
 	l.position = l.state.Position
 	if !l.state.Started {
-		last, err := l.feed.LastEvent(ctx)
-		if err != nil {
-			return err
-		}
-		l.position = last
-		return l.keep()
+		return l.beginAtEnd(ctx)
 	}
 	if l.position == "" {
-		return l.reach(ctx)
+		_, err := l.anySince(ctx, time.Time{})
+		return err
 	}
 	_, err := l.feed.Event(ctx, l.position)
 	if no, ok := errors.AsType[*client.Error](err); ok && no.Status == http.StatusNotFound {
@@ -178,17 +172,40 @@ func (l *listener) begin(ctx context.Context, since string, now time.Time) error
 	return err
 }
 
-// reach makes a call that shows whether the server can be reached.
-func (l *listener) reach(ctx context.Context) error {
-	for _, err := range l.feed.Events(ctx, client.EventQuery{Page: client.Page{Size: 1}}) {
+// beginAtEnd begins with what is accepted from now on.
+func (l *listener) beginAtEnd(ctx context.Context) (err error) {
+	if l.position, err = l.feed.LastEvent(ctx); err != nil {
 		return err
 	}
-	return nil
+	return l.keep()
 }
 
-// keep writes the position down.
+// beginSince begins with the events of a time. Where none has come since, it
+// begins at the end: the state must not say that no event is behind it.
+func (l *listener) beginSince(ctx context.Context, t time.Time) error {
+	l.since = t
+	last, err := l.feed.LastEvent(ctx)
+	if err != nil {
+		return err
+	}
+	if come, err := l.anySince(ctx, t); come || err != nil {
+		return err // the list is read from there
+	}
+	l.position = last
+	return l.keep()
+}
+
+// anySince tells whether there are events of a time or later.
+func (l *listener) anySince(ctx context.Context, since time.Time) (bool, error) {
+	for _, err := range l.feed.Events(ctx, client.EventQuery{Since: since, Page: client.Page{Size: 1}}) {
+		return err == nil, err
+	}
+	return false, nil
+}
+
+// keep writes the position down, once there is one of this listener's own.
 func (l *listener) keep() error {
-	if l.state.Started && l.state.Position == l.position {
+	if l.state.Started && l.state.Position == l.position || l.position == "" && !l.since.IsZero() {
 		return nil
 	}
 	return l.state.moveTo(l.position)

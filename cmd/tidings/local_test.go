@@ -121,3 +121,12 @@ func (l *localReceiver) order(t *testing.T) (issuances []string, again int) {
 	}
 	return issuances, again
 }
+
+// tookOnce fails the test unless the events of these issuances were taken in
+// this order, and no other and none twice.
+func (l *localReceiver) tookOnce(t *testing.T, want []string) {
+	t.Helper()
+	if got, again := l.order(t); !slices.Equal(got, want) || again > 0 {
+		t.Errorf("%q were taken, and %d again; want %q", got, again, want)
+	}
+}

@@ -49,8 +49,9 @@ func worldOf(ts *testscript.TestScript) *scriptWorld { return ts.Value("world").
 
 // newScriptWorld starts a server, a receiver that it can send to, and one that
 // only this machine can reach.
-func newScriptWorld(t testing.TB, work string) (w *scriptWorld, variables map[string]string) {
-	w = &scriptWorld{t: t, app: apptest.New(t, func(c *app.Config) { c.Sandbox = true }), local: newLocalReceiver(t)}
+func newScriptWorld(t testing.TB, work string, options ...apptest.Option) (w *scriptWorld, variables map[string]string) {
+	options = append(options, func(c *app.Config) { c.Sandbox = true })
+	w = &scriptWorld{t: t, app: apptest.New(t, options...), local: newLocalReceiver(t)}
 	ca := filepath.Join(work, "ca.pem")
 	writeCA(t, w.app.CA, ca)
 	receiver := apptest.NewReceiver(t, w.app.CA, func(a http.ResponseWriter, r *http.Request, _ apptest.Received) {
