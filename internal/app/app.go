@@ -62,7 +62,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 
 	counts := newMetrics()
 	// The store wakes the engine, and the engine reads the store.
-	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Database: cfg.Database, Now: cfg.Now, Log: cfg.Log,
+	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Database: cfg.Database, Timeout: cfg.DatabaseTimeout, Connections: cfg.DatabaseConnections, Now: cfg.Now, Log: cfg.Log,
 		MaxEndpoints: cfg.QuotaEndpoints, Retention: cfg.Retention, ClaimsRetention: cfg.ClaimsRetention, OnWake: a.wake, OnCommit: counts.onCommit, OnFatal: cfg.Fatal})
 	if err != nil {
 		return nil, err

@@ -16,12 +16,16 @@ import (
 
 // Config says how a server runs. The zero Config does not; start from [Default].
 type Config struct {
-	Listen    string // address to listen on, such as 127.0.0.1:8080; port 0 takes a free one
-	Database  string // URL of a PostgreSQL (postgres://…), instead of the folder
-	Data      string // folder of the embedded database with all keys
-	PublicURL string // base of all links, without a path; default: http(s)://Listen
-	TLSCert   string // PEM files, to serve HTTPS itself; both or none
-	TLSKey    string
+	Listen   string // address to listen on, such as 127.0.0.1:8080; port 0 takes a free one
+	Database string // URL of a PostgreSQL (postgres://…), instead of the folder
+	// Of that: how long it may take to answer before it counts as away, and how
+	// many connections read at once.
+	DatabaseTimeout     time.Duration
+	DatabaseConnections int
+	Data                string // folder of the embedded database with all keys
+	PublicURL           string // base of all links, without a path; default: http(s)://Listen
+	TLSCert             string // PEM files, to serve HTTPS itself; both or none
+	TLSKey              string
 
 	EgressAllow    []netip.Prefix // private networks that webhooks may go to
 	EgressRoots    *x509.CertPool // whose certificates receivers may have; default: the system's
@@ -65,6 +69,7 @@ func Default() Config {
 	return Config{
 		Listen:          "127.0.0.1:8080",
 		Data:            "tidings-data",
+		DatabaseTimeout: 10 * time.Second, DatabaseConnections: 10,
 		AttemptTimeout:  15 * time.Second,
 		RetrySchedule:   delivery.DefaultPolicy.RetrySchedule,
 		DisableAfter:    delivery.DefaultPolicy.DisableAfter,
@@ -91,6 +96,8 @@ func (c Config) check() error {
 		}
 	}
 	mistake((c.TLSCert == "") != (c.TLSKey == ""), "tls-cert and tls-key belong together: give both or none")
+	mistake(c.DatabaseTimeout < time.Second || c.DatabaseTimeout > 5*time.Minute, "database-timeout is 1s to 5m, not %v", c.DatabaseTimeout)
+	mistake(c.DatabaseConnections < 1 || c.DatabaseConnections > 1000, "database-connections is 1 to 1000, not %d", c.DatabaseConnections)
 	mistake(c.AttemptTimeout < time.Second || c.AttemptTimeout > time.Minute, "attempt-timeout is 1s to 1m, not %v", c.AttemptTimeout)
 	mistake(len(c.RetrySchedule) > 20, "retry-schedule has at most 20 delays, not %d", len(c.RetrySchedule))
 	for _, d := range c.RetrySchedule {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"tidings"
 	"tidings/internal/pgtest"
@@ -57,6 +58,7 @@ func TestOnPostgreSQL(t *testing.T) {
 	t.Run("BothHaveTheSameColumns", testBothHaveTheSameColumns)
 	t.Run("ALostConnectionIsReplaced", testALostConnectionIsReplaced)
 	t.Run("ALateWriteIsRefused", testALateWriteIsRefused)
+	t.Run("AnAnswerToACommitIsLost", testAnAnswerToACommitIsLost)
 }
 
 func testOneServerAtATime(t *testing.T) {
@@ -143,6 +145,82 @@ func testALostConnectionIsReplaced(t *testing.T) {
 		}
 	}
 	t.Fatalf("the store does not come back: %v", err)
+}
+
+// testAnAnswerToACommitIsLost cuts the connection between a commit and its
+// answer: nobody can know, and what is written next collides with nothing.
+func testAnAnswerToACommitIsLost(t *testing.T) {
+	url := database(t)
+	proxy := pgtest.NewProxy(t, url)
+	o := &opened{clock: newClock()}
+	var err error
+	o.Store, err = store.Open(t.Context(), store.Options{Database: proxy.URL, Timeout: time.Minute, Now: o.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.Store.Close() })
+	o.org = organisation(t, o.Store, "default")
+	o.publish(t, tidings.IssuanceOffered, "before")
+
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	gate, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec := func(text string) {
+		t.Helper()
+		if _, err := gate.ExecContext(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("SELECT pg_advisory_lock(1)")
+	exec("CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END'")
+	exec("CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON event DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()")
+	answered := make(chan error, 1)
+	go func() {
+		_, err := o.Publish(context.Background(), o.org.Key, []tidings.NewEvent{{Type: tidings.IssuanceOffered, IssuanceID: "lost"}}, nil)
+		answered <- err
+	}()
+	count := func(query string) (n int) {
+		t.Helper()
+		if err := db.QueryRow(query).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	until(t, func() bool {
+		return count("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == 1
+	})
+	proxy.StallAnswers()
+	exec("SELECT pg_advisory_unlock(1)")
+	until(t, func() bool { return count("SELECT count(*) FROM event WHERE issuance_id = 'lost'") == 1 })
+	proxy.Cut()
+	if err := <-answered; tidings.KindOf(err) != tidings.KindUnavailable {
+		t.Errorf("the answer that was lost: %v", err)
+	}
+	proxy.Mend()
+	o.publish(t, tidings.IssuanceOffered, "after")
+	if n := count("SELECT count(DISTINCT position) FROM event"); n != 3 {
+		t.Errorf("%d events, want 3", n)
+	}
+	until(t, func() bool { return o.Ready(t.Context()) == nil }) // reads find out that their connections are gone
+	o.sound(t)
+}
+
+// until waits until something is so.
+func until(t *testing.T, so func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !so(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("it never is so")
+		}
+	}
 }
 
 // cutConnections ends all connections to a database.

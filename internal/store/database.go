@@ -58,6 +58,9 @@ func judge(err error) fault {
 
 // lost tells whether an error says that the connection is gone.
 func lost(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.SeverityUnlocalized == "FATAL" || e.SeverityUnlocalized == "PANIC"
+	}
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
 	}
@@ -89,8 +92,8 @@ func judgeSQLite(code int) fault {
 // is a panic of the server, which ends the connection: nothing was acknowledged.
 func judgePostgres(state string) fault {
 	switch {
-	case strings.HasPrefix(state, "23"), strings.HasPrefix(state, "22"):
-		return faultRow // a constraint, or text that the database cannot hold
+	case strings.HasPrefix(state, "23"), strings.HasPrefix(state, "22"), strings.HasPrefix(state, "42"):
+		return faultRow // a constraint, text that the database cannot hold, or a statement that it does not know
 	case state == "53100":
 		return faultFull
 	}

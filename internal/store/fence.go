@@ -41,17 +41,20 @@ func (t *tx) fence() error {
 	return nil
 }
 
-// connect gives the writer another connection where its own was lost.
-func (w *writer) connect() error {
+// connect gives the writer another connection where its own was lost. What was
+// committed last is then not known: the answer may have been lost with it.
+func (t *tx) connect() error {
+	w := t.w
 	if !w.lost {
 		return nil
 	}
 	w.conn.Close() // it is of no use; what it says of that neither
-	conn, err := w.db.Conn(context.Background())
+	conn, err := w.db.Conn(t.ctx)
 	if err != nil {
 		return err
 	}
 	clear(w.stmts)
 	w.conn, w.lost = conn, false
+	w.keys.last, t.keys.last = 0, 0 // to be read again
 	return nil
 }

@@ -6,16 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
+	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx": PostgreSQL's protocol in pure Go, kept for a decade
+	"github.com/jackc/pgx/v5" // PostgreSQL's protocol in pure Go, kept for a decade
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // postgres is the shared database. Until lanes are shared over nodes, one server
 // works on it at a time; the lock for that lives as long as a connection.
 type postgres struct {
-	pool *sql.DB
-	lock *sql.Conn // nil for a visitor
+	pool    *sql.DB
+	lock    *sql.Conn     // nil for a visitor
+	timeout time.Duration // for a read, and for a transaction of the writer
 }
 
 // Keys of advisory locks ("tidings" and a number).
@@ -29,31 +33,61 @@ const (
 const minPostgres = 140000
 
 // openPostgres opens the database of a URL and brings its schema up to date.
-func openPostgres(ctx context.Context, o Options) (_ *postgres, pool *sql.DB, err error) {
-	if pool, err = sql.Open("pgx", o.Database); err != nil {
-		return nil, nil, errors.New("the database's URL cannot be read; it is like postgres://user@host/database") // the error holds the password
+func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *sql.DB, err error) {
+	cfg, err := connection(o)
+	if err != nil {
+		return nil, nil, nil, err
 	}
-	pool.SetMaxOpenConns(10)
-	pool.SetMaxIdleConns(10)
-	p := &postgres{pool: pool}
+	// Reads that get no answer leave the writer its connections.
+	pool, readers := stdlib.OpenDB(*cfg), stdlib.OpenDB(*cfg)
+	pool.SetMaxOpenConns(writers)
+	readers.SetMaxOpenConns(o.Connections)
+	readers.SetMaxIdleConns(o.Connections)
+	p := &postgres{pool: pool, timeout: o.Timeout}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.release(), p.pool.Close())
+			err = errors.Join(err, p.release(), pool.Close(), readers.Close())
 		}
 	}()
+	opening, end := bounded(ctx, o.Timeout)
+	defer end()
 	var version int
-	if err := pool.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
-		return nil, nil, fmt.Errorf("opening the database: %w", err)
+	if err := pool.QueryRowContext(opening, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		return nil, nil, nil, fmt.Errorf("opening the database: %w", err)
 	}
 	if version < minPostgres {
-		return nil, nil, fmt.Errorf("PostgreSQL %d is too old: 14 or newer is needed", version/10000)
+		return nil, nil, nil, fmt.Errorf("PostgreSQL %d is too old: 14 or newer is needed", version/10000)
 	}
 	if !o.Shared {
-		if err := p.take(ctx); err != nil {
-			return nil, nil, err
+		if err := p.take(opening); err != nil {
+			return nil, nil, nil, err
 		}
 	}
-	return p, pool, migratePostgres(ctx, pool, o.Shared)
+	return p, pool, readers, migratePostgres(ctx, pool, o.Shared)
+}
+
+// writers is how many connections the writer's pool has: the writer's, that of
+// the server's lock, and one to spare while a lost one is given up.
+const writers = 3
+
+// connection reads a database's URL. Whatever becomes of this process or of the
+// network, the server ends what a session left behind, in the time that this
+// side waits for it.
+func connection(o Options) (*pgx.ConnConfig, error) {
+	cfg, err := pgx.ParseConfig(o.Database)
+	if err != nil {
+		return nil, errors.New("the database's URL cannot be read; it is like postgres://user@host/database") // the error holds the password
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = o.Timeout
+	}
+	limit := strconv.FormatInt(o.Timeout.Milliseconds(), 10)
+	for _, name := range []string{"statement_timeout", "idle_in_transaction_session_timeout", "tcp_user_timeout"} {
+		if _, own := cfg.RuntimeParams[name]; !own {
+			cfg.RuntimeParams[name] = limit
+		}
+	}
+	return cfg, nil
 }
 
 // take takes the database for this server alone.
@@ -81,22 +115,29 @@ func (p *postgres) bind(query string) string {
 // transaction is the truth, as it is with one writer, and positions are in the
 // order of the commits. A commit is on disk when it returns, whatever the server
 // is set to. Where the process hangs, the lock ends with its
-// transaction.
+// transaction, see [connection].
 func (p *postgres) begin() []string {
-	return []string{"BEGIN", "SET LOCAL idle_in_transaction_session_timeout = 10000", "SET LOCAL statement_timeout = 30000",
+	return []string{"BEGIN",
 		"SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
 		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", int64(lockWrite))}
 }
 
 // moment says nothing of the files, which are the database server's.
 func (p *postgres) moment(ctx context.Context, reads *sql.DB) (snapshot *sql.Tx, damage string, err error) {
-	snapshot, err = reads.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
-	return snapshot, "ok", err
+	if snapshot, err = reads.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}); err != nil {
+		return nil, "", away(err)
+	}
+	if err := patient(ctx, snapshot); err != nil {
+		return nil, "", away(errors.Join(err, snapshot.Rollback()))
+	}
+	return snapshot, "ok", nil
 }
 
 func (p *postgres) size(ctx context.Context, reads *sql.DB) (bytes, free int64, err error) {
+	ctx, end := bounded(ctx, p.timeout)
+	defer end()
 	err = reads.QueryRowContext(ctx, "SELECT pg_database_size(current_database())").Scan(&bytes)
-	return bytes, -1, err
+	return bytes, -1, away(err)
 }
 
 func (p *postgres) release() error {
@@ -105,14 +146,23 @@ func (p *postgres) release() error {
 	}
 	lock := p.lock
 	p.lock = nil
+	ctx, end := bounded(context.Background(), p.timeout)
+	defer end()
 	// A connection given back keeps its session's locks.
-	_, err := lock.ExecContext(context.Background(), "SELECT pg_advisory_unlock_all()")
+	_, err := lock.ExecContext(ctx, "SELECT pg_advisory_unlock_all()")
 	if judge(err) == faultStorage {
 		err = nil // the connection is gone, and the lock with it
 	}
 	if closed := lock.Close(); closed != nil && judge(closed) != faultStorage {
 		err = errors.Join(err, closed)
 	}
+	return err
+}
+
+// patient lets the statements of a transaction take as long as they take: the
+// larger the database, the longer.
+func patient(ctx context.Context, t *sql.Tx) error {
+	_, err := t.ExecContext(ctx, "SET LOCAL statement_timeout = 0")
 	return err
 }
 
@@ -128,6 +178,9 @@ func migratePostgres(ctx context.Context, pool *sql.DB, shared bool) error {
 		return fmt.Errorf("opening the database: %w", err)
 	}
 	defer t.Rollback() // after the commit there is nothing to roll back
+	if err := patient(ctx, t); err != nil {
+		return fmt.Errorf("opening the database: %w", err)
+	}
 	if _, err := t.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(lockMigrate)); err != nil {
 		return fmt.Errorf("locking the schema: %w", err)
 	}

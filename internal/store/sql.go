@@ -32,11 +32,7 @@ func (s *Store) queryRow(ctx context.Context, query string, args []any, dest ...
 
 // query reads rows outside the writer and hands each to scan.
 func (s *Store) query(ctx context.Context, query string, args []any, scan func(scanner) error) error {
-	rows, err := s.reads.query(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	return eachRow(rows, scan)
+	return s.reads.each(ctx, query, args, scan)
 }
 
 // listQuery is a page of a table, ordered by one column. Cost does not depend

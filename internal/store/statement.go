@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"sync"
+	"time"
+
+	"tidings"
 )
 
 // maxStatements is how many reads are kept prepared. Lists are written with
@@ -15,12 +18,23 @@ const maxStatements = 256
 type statements struct {
 	db     *sql.DB
 	bind   func(string) string
+	limit  time.Duration // for one read; 0: none
 	mu     sync.RWMutex
 	byText map[string]*sql.Stmt
 }
 
-// query runs a read.
-func (s *statements) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+// each runs a read and hands each row to scan.
+func (s *statements) each(ctx context.Context, query string, args []any, scan func(scanner) error) error {
+	ctx, end := bounded(ctx, s.limit)
+	defer end()
+	rows, err := s.query(ctx, query, args)
+	if err != nil {
+		return away(err)
+	}
+	return away(eachRow(rows, scan))
+}
+
+func (s *statements) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
 	stmt, err := s.prepare(ctx, query)
 	if err != nil {
 		return nil, err
@@ -31,13 +45,44 @@ func (s *statements) query(ctx context.Context, query string, args ...any) (*sql
 	return stmt.QueryContext(ctx, args...)
 }
 
-// row runs a read of one row.
-func (s *statements) row(ctx context.Context, query string, args ...any) *sql.Row {
+// row runs a read of one row, which has to be scanned.
+func (s *statements) row(ctx context.Context, query string, args ...any) row {
+	ctx, end := bounded(ctx, s.limit)
 	stmt, err := s.prepare(ctx, query)
 	if err != nil || stmt == nil {
-		return s.db.QueryRowContext(ctx, s.bind(query), args...) // which tells of the error
+		return row{s.db.QueryRowContext(ctx, s.bind(query), args...), end} // which tells of the error
 	}
-	return stmt.QueryRowContext(ctx, args...)
+	return row{stmt.QueryRowContext(ctx, args...), end}
+}
+
+// row is one that was asked for.
+type row struct {
+	*sql.Row
+	end context.CancelFunc
+}
+
+// Scan reads it, once.
+func (r row) Scan(dest ...any) error {
+	defer r.end()
+	return away(r.Row.Scan(dest...))
+}
+
+// bounded gives what is done under ctx no more than limit; 0 is no limit. Whom
+// the far side does not answer waits for ever otherwise.
+func bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, limit)
+}
+
+// away says of a database that cannot be read at the moment that it is worth
+// coming again.
+func away(err error) error {
+	if judge(err) <= faultRow || tidings.KindOf(err) != tidings.KindInternal {
+		return err
+	}
+	return tidings.Unavailable(2*time.Second, err, "The store cannot be read at the moment; try again.")
 }
 
 // prepare gives the statement of a query, or nil where there are enough of them.

@@ -25,6 +25,12 @@ type Options struct {
 	Shared bool   // do not take the database for this process alone: for commands beside a running server
 	// Database is the URL of a PostgreSQL (postgres://…), instead of the folder.
 	Database string
+	// Timeout is how long a read, or a transaction of the writer, may take on
+	// PostgreSQL before the database counts as away; default 10 s.
+	Timeout time.Duration
+	// Connections is how many connections to PostgreSQL read at once; default 10.
+	// The writer has some of its own.
+	Connections int
 
 	Now func() time.Time // the clock; default time.Now
 	Log *slog.Logger     // default slog.Default()
@@ -80,6 +86,10 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	o.Timeout, o.Connections = cmp.Or(o.Timeout, 10*time.Second), cmp.Or(o.Connections, 10)
+	if o.Database == "" {
+		o.Timeout = 0 // nothing is between the process and its file
+	}
 	s := &Store{now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints), retention: o.Retention, claimsRetention: o.ClaimsRetention,
 		statusListSize: tidings.StatusListSize}
 	s.logHasClaims.Store(true) // a crash can have left some
@@ -92,7 +102,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.reads = &statements{db: reads, bind: s.db.bind, byText: map[string]*sql.Stmt{}}
+	s.reads = &statements{db: reads, bind: s.db.bind, limit: o.Timeout, byText: map[string]*sql.Stmt{}}
 	if s.w, err = newWriter(ctx, s.db, writes, o); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
@@ -120,11 +130,11 @@ func (s *Store) open(ctx context.Context, o Options) (writes, reads *sql.DB, err
 		}
 		return writes, reads, err
 	}
-	p, pool, err := openPostgres(ctx, o)
+	p, writes, reads, err := openPostgres(ctx, o)
 	if err == nil {
 		s.db = p
 	}
-	return pool, pool, err
+	return writes, reads, err
 }
 
 // Close ends the writer after what it holds is committed, and gives the folder
@@ -170,7 +180,7 @@ func (s *Store) Ready(ctx context.Context) error {
 		}
 	}
 	var one int
-	return s.reads.row(ctx, "SELECT 1").Scan(&one)
+	return s.queryRow(ctx, "SELECT 1", nil, &one)
 }
 
 // Quiet tells whether nothing but house-keeping was written for a while, so

@@ -35,6 +35,7 @@ type writer struct {
 	onWake    func([]tidings.Wake)
 	onCommit  func(Commit)
 	onFatal   func(error)
+	limit     time.Duration                 // for one transaction; 0: none
 	failing   atomic.Pointer[error]         // the storage trouble of the newest batch, nil when it went well
 	retention time.Duration                 // see late
 	pace      time.Duration                 // how long a batch takes until its commit, the newest weighing most; without house-keeping: a slow disk gives that no more to do
@@ -51,7 +52,7 @@ func newWriter(ctx context.Context, d database, db *sql.DB, o Options) (*writer,
 	}
 	w := &writer{
 		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
-		keys: keys{node: serverNode}, retention: o.Retention, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
+		keys: keys{node: serverNode}, retention: o.Retention, limit: o.Timeout, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
 	}
 	if w.onCommit == nil {
 		w.onCommit = func(Commit) {}
@@ -163,6 +164,9 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	begun := time.Now()
 	t := &tx{w: w, alone: items[0].class == classHouse, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}}
 	w.bulk.reset()
+	var end context.CancelFunc
+	t.ctx, end = bounded(context.Background(), w.limit)
+	defer end()
 	if err := t.begin(); err != nil {
 		return len(items), err
 	}
@@ -208,8 +212,10 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 }
 
 func (w *writer) rollback() {
+	ctx, end := bounded(context.Background(), w.limit)
+	defer end()
 	// Some errors have rolled back already; then this finds nothing to do.
-	_, err := w.conn.ExecContext(context.Background(), "ROLLBACK")
+	_, err := w.conn.ExecContext(ctx, "ROLLBACK")
 	w.lost = lost(err)
 }
 
@@ -263,6 +269,7 @@ func (w *writer) close() error {
 // tx is the writer's transaction while a batch runs.
 type tx struct {
 	w         *writer
+	ctx       context.Context
 	now       int64 // epoch milliseconds; goes back with the clock, unlike the keys
 	keys      keys
 	rows      int           // written so far, or collected
@@ -358,7 +365,7 @@ func (t *tx) flush() error {
 
 // begin opens the transaction.
 func (t *tx) begin() error {
-	if err := t.w.connect(); err != nil {
+	if err := t.connect(); err != nil {
 		return err
 	}
 	for _, statement := range t.w.d.begin() {
@@ -390,7 +397,7 @@ func (t *tx) control(statement string) error {
 	if err != nil {
 		return err
 	}
-	_, err = stmt.ExecContext(context.Background())
+	_, err = stmt.ExecContext(t.ctx)
 	return err
 }
 
@@ -411,7 +418,7 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	result, err := stmt.ExecContext(context.Background(), args...)
+	result, err := stmt.ExecContext(t.ctx, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -426,7 +433,7 @@ func (t *tx) queryRow(query string, args []any, dest ...any) error {
 	if err != nil {
 		return err
 	}
-	return stmt.QueryRowContext(context.Background(), args...).Scan(dest...)
+	return stmt.QueryRowContext(t.ctx, args...).Scan(dest...)
 }
 
 // query reads rows and hands each to scan.
@@ -435,7 +442,7 @@ func (t *tx) query(query string, args []any, scan func(scanner) error) error {
 	if err != nil {
 		return err
 	}
-	rows, err := stmt.QueryContext(context.Background(), args...)
+	rows, err := stmt.QueryContext(t.ctx, args...)
 	if err != nil {
 		return err
 	}
@@ -447,7 +454,7 @@ func (t *tx) stmt(query string) (*sql.Stmt, error) {
 	if s := t.w.stmts[query]; s != nil {
 		return s, nil
 	}
-	s, err := t.w.conn.PrepareContext(context.Background(), t.w.d.bind(query))
+	s, err := t.w.conn.PrepareContext(t.ctx, t.w.d.bind(query))
 	if err != nil {
 		return nil, err
 	}
