@@ -14,7 +14,9 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tidings"
 )
@@ -104,6 +106,9 @@ func (c *Console) work(route route, r *request) (a answer, err error) {
 		}
 	}()
 	ctx := r.http.Context()
+	if !fit(url.Values{"path": {r.http.URL.Path}}) || !fit(r.query) {
+		return a, &tidings.Error{Kind: tidings.KindNotFound, Message: "There is no such page."}
+	}
 	caller, s, signedIn, err := c.signedIn(ctx, r.http)
 	if err != nil {
 		return a, fmt.Errorf("reading the session: %w", err)
@@ -166,10 +171,26 @@ func (c *Console) readForm(r *request) error {
 		return &tidings.Error{Kind: tidings.KindInvalid, Message: "The form could not be read.", Err: err}
 	}
 	r.form = r.http.PostForm
+	if !fit(r.form) {
+		return &tidings.Error{Kind: tidings.KindInvalid, Message: "The form holds U+0000, or what is no UTF-8. Neither is accepted."}
+	}
 	if subtle.ConstantTimeCompare([]byte(r.form.Get("csrf")), []byte(c.csrf(r.session))) != 1 {
 		return &tidings.Error{Kind: tidings.KindForbidden, Message: "This form is too old, or belongs to another session: go back, load the page again and send it once more."}
 	}
 	return nil
+}
+
+// fit tells whether both databases can hold the values: PostgreSQL has no U+0000,
+// and nothing but valid UTF-8.
+func fit(values url.Values) bool {
+	for _, texts := range values {
+		for _, text := range texts {
+			if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // problem is what an error page shows.

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -81,7 +82,11 @@ type jwk struct {
 // JWK set (RFC 7517, section 5).
 func (s *Server) webhookKeys(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	key, err := s.cfg.Secrets.WebhookKey(r.Context(), id)
+	var key ed25519.PublicKey
+	err := error(&tidings.Error{Kind: tidings.KindNotFound, Message: "There is nothing with this id."})
+	if plausibleID(id) {
+		key, err = s.cfg.Secrets.WebhookKey(r.Context(), id)
+	}
 	if err != nil {
 		s.refuse("/.well-known/webhook-keys/{id}", err)(w, r)
 		return
