@@ -188,6 +188,11 @@ func TestAnIdempotencyKeyMakesOneThing(t *testing.T) {
 		t.Fatalf("%s", r.body)
 	}
 	since := clock.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+	type made struct {
+		path, key, what string
+		body            any
+	}
+	var ofEndpoint []made
 	for i, c := range []struct {
 		path       string
 		one, other any
@@ -215,6 +220,9 @@ func TestAnIdempotencyKeyMakesOneThing(t *testing.T) {
 			t.Errorf("%s again: %d %s, first %s; %d items, then %d", c.path, again.status, again.body, first.body, before, count())
 		}
 		secretFree(t, c.path, again.body, "s3cr3t")
+		if strings.HasPrefix(c.path, "/endpoints/"+id) || strings.HasPrefix(c.path, "/deliveries") {
+			ofEndpoint = append(ofEndpoint, made{c.path, key, madeBy(t, first), c.one})
+		}
 		if c.other != nil {
 			ask(t, a.API, "POST", c.path, c.other, "Idempotency-Key", key).want(t, http.StatusConflict)
 		}
@@ -225,6 +233,12 @@ func TestAnIdempotencyKeyMakesOneThing(t *testing.T) {
 			if r := ask(t, other, "POST", c.path, c.other, "Idempotency-Key", key); r.status != first.status {
 				t.Errorf("%s: another organisation's key: %d %s", c.path, r.status, r.body)
 			}
+		}
+	}
+	ask(t, a.API, "DELETE", "/endpoints/"+id, nil).want(t, http.StatusNoContent)
+	for _, m := range ofEndpoint {
+		if r := ask(t, a.API, "POST", m.path, m.body, "Idempotency-Key", m.key); r.status != http.StatusAccepted || madeBy(t, r) != m.what {
+			t.Errorf("%s again, once the endpoint is deleted: %d %s", m.path, r.status, r.body)
 		}
 	}
 	for _, key := range []string{strings.Repeat("k", 256), "a b"} {

@@ -198,6 +198,10 @@ func (s *Server) reissueIssuance(ctx context.Context, c *call, _ none) (Issuance
 	case !old.State.Terminal():
 		return Issuance{}, tidings.Conflict("It has not ended: cancel it first.")
 	case old.ClaimsDeleted():
+		i, ok, err := s.cfg.Issuances.MadeBefore(ctx, c.Organisation.Key, c.idem)
+		if ok || err != nil {
+			return s.showIssuance(i), err
+		}
 		return Issuance{}, tidings.Conflict("What it certified was deleted some time after its end: create a new issuance with its attributes.")
 	}
 	wanted := tidings.WantedIssuance{Life: s.cfg.OfferLife, Deferred: old.Deferral != "", Origin: c.origin(),

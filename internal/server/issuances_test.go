@@ -152,11 +152,15 @@ func TestReissue(t *testing.T) {
 	w.post("/templates/credentials/"+template+"/unarchive", "").want(200)
 	w.clock.advance(claimsKept + time.Millisecond)
 	w.token = w.newToken("default")
+	again = w.post("/credentials/"+id+"/reissue", "", "Idempotency-Key", "r").want(201).data() // a day later the key is free
 	if n, err := w.store.DeleteClaims(t.Context(), 10); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	if a := w.post("/credentials/"+id+"/reissue", "").refused(409, "CONFLICT", ""); !strings.Contains(a.detail(), "was deleted") {
+	if a := w.post("/credentials/"+id+"/reissue", "", "Idempotency-Key", "s").refused(409, "CONFLICT", ""); !strings.Contains(a.detail(), "was deleted") {
 		t.Errorf("without its attributes: %s", a.text)
+	}
+	if same := w.post("/credentials/"+id+"/reissue", "", "Idempotency-Key", "r").want(201).data(); same["id"] != again["id"] {
+		t.Error("the same key makes another once the attributes are deleted")
 	}
 }
 

@@ -96,6 +96,9 @@ type TemplateStore interface {
 type IssuanceStore interface {
 	Issuances(ctx context.Context, org int64, f tidings.IssuanceFilter, p tidings.Page) (tidings.List[tidings.Issuance], error)
 	Issuance(ctx context.Context, org int64, id string) (tidings.Issuance, error)
+	// MadeBefore gives the issuance that the same request made before, by its
+	// idempotency key; ok is false where there is none.
+	MadeBefore(ctx context.Context, org int64, idem *tidings.Idempotency) (i tidings.Issuance, ok bool, err error)
 	// Transition takes a step; one that cannot be taken gives a [tidings.Refusal].
 	Transition(ctx context.Context, org int64, id string, step tidings.Step) (tidings.Issuance, error)
 }

@@ -125,15 +125,15 @@ func (s *Store) makeDelivery(ctx context.Context, org int64, o tidings.Origin, d
 // recovery, which [Store.Recovering] carries out.
 func (s *Store) Recover(ctx context.Context, org int64, id string, n tidings.NewRecovery) (out tidings.Recovery, err error) {
 	err = s.w.submit(ctx, classTransition, org, 2, func(t *tx) error {
-		e, err := s.readEndpoint(t.query, liveEndpoint, org, id)
-		if err != nil {
-			return notFound(err, "endpoint", id)
-		}
-		until := n.Until
-		if until.IsZero() {
-			until = fromMillis(t.now)
-		}
 		key, err := t.idempotent(org, n.Idempotency, func() (int64, error) {
+			e, err := s.readEndpoint(t.query, liveEndpoint, org, id)
+			if err != nil {
+				return 0, notFound(err, "endpoint", id)
+			}
+			until := n.Until
+			if until.IsZero() {
+				until = fromMillis(t.now)
+			}
 			key, err := s.startRecovery(t, e, n.Since, until, "/since")
 			if err != nil {
 				return 0, err

@@ -30,7 +30,7 @@ func (s *Store) Publish(ctx context.Context, org int64, events []tidings.NewEven
 			return s.keysOfEvents(out), err
 		})
 		if err == nil && again {
-			out, err = s.eventsByKey(t, keys)
+			out, err = s.eventsByKey(t, keys, events)
 		}
 		return err
 	})
@@ -75,7 +75,7 @@ func (s *Store) publishOne(t *tx, org int64, n tidings.NewEvent, at string) (e t
 	if err != nil || !again {
 		return e, err
 	}
-	before, err := s.eventsByKey(t, keys)
+	before, err := s.eventsByKey(t, keys, []tidings.NewEvent{n})
 	if err != nil {
 		return e, err
 	}
@@ -112,19 +112,9 @@ func (t *tx) idempotentAll(org int64, idem *tidings.Idempotency, do func() ([]in
 	if err := t.oneByOne(); err != nil { // the key may stand in this batch, too
 		return nil, false, err
 	}
-	var hash []byte
-	var made string
-	err = t.queryRow("SELECT hash, made FROM idempotency WHERE organisation_id = $1 AND route = $2 AND key = $3 AND expires_at > $4",
-		[]any{org, idem.Route, idem.Key, t.now}, &hash, &made)
-	if err == nil {
-		if string(hash) != string(idem.Hash[:]) {
-			return nil, false, tidings.Conflict("This idempotency key was used before for another request.")
-		}
-		keys, err = splitKeys(made)
-		return keys, true, err
-	}
-	if !errors.Is(err, sql.ErrNoRows) {
-		return nil, false, err
+	keys, again, err = madeBefore(t.queryRow, org, idem, t.now)
+	if again || err != nil {
+		return keys, again, err
 	}
 	if keys, err = do(); err != nil {
 		return nil, false, err
@@ -133,6 +123,25 @@ func (t *tx) idempotentAll(org int64, idem *tidings.Idempotency, do func() ([]in
 		ON CONFLICT (organisation_id, route, key) DO UPDATE SET hash = excluded.hash, made = excluded.made, expires_at = excluded.expires_at`,
 		org, idem.Route, idem.Key, idem.Hash[:], joinKeys(keys), t.now+idempotencyLife.Milliseconds())
 	return keys, false, err
+}
+
+// madeBefore gives what was made when the key was used first (again), or a
+// conflict where that was for another request.
+func madeBefore(row func(text string, args []any, to ...any) error, org int64, idem *tidings.Idempotency, now int64) (keys []int64, again bool, err error) {
+	var hash []byte
+	var made string
+	err = row("SELECT hash, made FROM idempotency WHERE organisation_id = $1 AND route = $2 AND key = $3 AND expires_at > $4",
+		[]any{org, idem.Route, idem.Key, now}, &hash, &made)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, err
+	case string(hash) != string(idem.Hash[:]):
+		return nil, false, tidings.Conflict("This idempotency key was used before for another request.")
+	}
+	keys, err = splitKeys(made)
+	return keys, err == nil, err
 }
 
 // idempotent is idempotentAll for a request that makes one thing. It gives the
@@ -294,18 +303,19 @@ func (s *Store) scanEvent(r scanner) (e tidings.Event, err error) {
 	return e, json.Unmarshal(body, &struct{ Payload *tidings.EventPayload }{&e.Payload})
 }
 
-func (s *Store) eventsByKey(t *tx, keys []int64) ([]tidings.Event, error) {
+// eventsByKey gives what a request with these events made at its first time. Of
+// an event that retention has dropped since, its key tells when that was.
+func (s *Store) eventsByKey(t *tx, keys []int64, asked []tidings.NewEvent) ([]tidings.Event, error) {
 	out := make([]tidings.Event, len(keys))
 	for i, key := range keys {
+		out[i] = tidings.Event{ID: s.ids.public(key), Type: asked[i].Type, IssuanceID: asked[i].IssuanceID, CreatedAt: fromMillis(timeOf(key)),
+			Payload: tidings.EventPayload{OpenID4VCIssuanceID: asked[i].IssuanceID}}
 		err := t.query("SELECT "+eventColumns+" FROM event e WHERE e.id = $1", []any{key}, func(r scanner) (err error) {
 			out[i], err = s.scanEvent(r)
 			return err
 		})
 		if err != nil {
 			return nil, err
-		}
-		if out[i].ID == "" { // deleted since by retention; what is known of it is its id
-			out[i].ID = s.ids.public(key)
 		}
 	}
 	return out, nil

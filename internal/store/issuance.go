@@ -310,6 +310,22 @@ func (s *Store) Issuance(ctx context.Context, org int64, id string) (tidings.Iss
 	return i, notFound(err, "issuance", id)
 }
 
+// MadeBefore gives the issuance that the same request made before, as it is now,
+// so that a repeated one needs nothing of what has gone since; ok is false where
+// there is none.
+func (s *Store) MadeBefore(ctx context.Context, org int64, idem *tidings.Idempotency) (i tidings.Issuance, ok bool, err error) {
+	if idem == nil {
+		return i, false, nil
+	}
+	row := func(text string, args []any, to ...any) error { return s.queryRow(ctx, text, args, to...) }
+	keys, ok, err := madeBefore(row, org, idem, s.now().UnixMilli())
+	if !ok || err != nil {
+		return i, false, err
+	}
+	i, err = s.readIssuance(s.reader(ctx), org, keys[0])
+	return i, err == nil, err
+}
+
 // Issuances lists the organisation's issuances, newest first.
 func (s *Store) Issuances(ctx context.Context, org int64, f tidings.IssuanceFilter, p tidings.Page) (out tidings.List[tidings.Issuance], err error) {
 	q, ok, err := s.selectIssuances(ctx, org, f)

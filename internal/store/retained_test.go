@@ -55,6 +55,30 @@ func TestEndedDeliveriesAndTheirEventsGoWithTime(t *testing.T) {
 	}
 }
 
+// A repeated request gets its first result also where retention has dropped that
+// since.
+func TestARepeatedEventOutlivesItsRetention(t *testing.T) {
+	o := openKeeping(t, 2*time.Hour)
+	idem := &tidings.Idempotency{Route: "POST /events", Key: "k"}
+	publish := func() tidings.Event {
+		t.Helper()
+		got, err := o.Publish(t.Context(), o.org.Key, []tidings.NewEvent{{Type: tidings.IssuanceOffered, IssuanceID: "i"}}, idem)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got[0]
+	}
+	first := publish()
+	o.clock.Advance(12 * time.Hour)
+	o.retain(t)
+	if events, _ := o.counts(t); events != 0 {
+		t.Fatalf("%d events are left", events)
+	}
+	if again := publish(); again != first {
+		t.Errorf("again %+v, first %+v", again, first)
+	}
+}
+
 // A disabled endpoint collects up to the retention time.
 func TestWhatIsPendingForTooLongIsGivenUp(t *testing.T) {
 	o := openKeeping(t, 720*time.Hour)
