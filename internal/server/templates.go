@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"strconv"
 	"strings"
 	"time"
@@ -139,10 +140,18 @@ func (s *Server) listTemplates(ctx context.Context, c *call) (page[Template], er
 	}
 	l, err := s.cfg.Templates.Templates(ctx, c.Organisation.Key, filter, c.query.page)
 	p := pageOf(l, s.showTemplate(c))
-	if strings.TrimPrefix(c.query.sort, "-") == "updatedAt" {
-		// An update meanwhile moves the template at the boundary, but must not move
-		// the boundary.
+	// An update meanwhile moves the template at the boundary, but must not move the
+	// boundary.
+	switch strings.TrimPrefix(c.query.sort, "-") {
+	case "updatedAt":
 		p.cursor = func(t Template) string { return t.ID + "." + strconv.FormatInt(time.Time(t.UpdatedAt).UnixMilli(), 10) }
+	case "name":
+		p.cursor = func(t Template) string {
+			if stands := t.ID + "." + base64.RawURLEncoding.EncodeToString([]byte(t.Name)); len(stands) <= maxValue {
+				return stands
+			}
+			return t.ID
+		}
 	}
 	return p, err
 }

@@ -144,14 +144,20 @@ func TestTemplateOrders(t *testing.T) {
 	if found := w.get("/templates/credentials?search[name]=%C3%96").items(); len(found) != 2 { // Ö
 		t.Errorf("Ö finds %d, want Öl and öl", len(found))
 	}
-	page := w.get("/templates/credentials?sort=updatedAt&page[size]=3").want(200)
-	w.clock.advance(time.Second)
-	boundary := ids(page.items())[2]
-	w.request("PATCH", "/templates/credentials/"+boundary, `{"description":"changed"}`).want(200)
-	next := page.body()["links"].(map[string]any)["next"].(string)
-	rest := slices.Concat(w.walk(next, "next")...)
-	if len(rest) != 5 || rest[4] != boundary || slices.ContainsFunc(rest[:4], func(id string) bool { return slices.Contains(ids(page.items()), id) }) {
-		t.Errorf("behind a boundary that was updated: %v", rest)
+	for order, change := range map[string]string{"updatedAt": `{"description":"changed"}`, "name": `{"name":"zz"}`} {
+		page := w.get("/templates/credentials?page[size]=3&sort=" + order).want(200)
+		w.clock.advance(time.Second)
+		boundary := ids(page.items())[2]
+		w.request("PATCH", "/templates/credentials/"+boundary, change).want(200)
+		rest := slices.Concat(w.walk(page.body()["links"].(map[string]any)["next"].(string), "next")...)
+		others := slices.DeleteFunc(slices.Clone(rest), func(id string) bool { return id == boundary })
+		if len(others) != 4 || !slices.Contains(rest, boundary) || slices.ContainsFunc(others, func(id string) bool { return slices.Contains(ids(page.items()), id) }) {
+			t.Errorf("by %s behind a boundary that was changed: %v", order, rest)
+		}
+	}
+	boundary := ids(w.get("/templates/credentials").items())[0]
+	for _, cursor := range []string{"nothing", boundary + "._w", boundary + ".AA", boundary + ".!"} { // no UTF-8, 0, no base64
+		w.get("/templates/credentials?sort=name&page[after]="+cursor).refused(400, "VALIDATION_ERROR", "page[after]")
 	}
 	for _, cursor := range []string{"nothing", boundary + ".x", boundary + "."} {
 		w.get("/templates/credentials?sort=updatedAt&page[after]="+cursor).refused(400, "VALIDATION_ERROR", "page[after]")

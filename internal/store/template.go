@@ -3,12 +3,15 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tidings"
 )
@@ -181,8 +184,9 @@ func (s *Store) Template(ctx context.Context, org int64, id string) (tidings.Tem
 }
 
 // Templates lists the organisation's templates in the filter's order. A cursor is
-// a template's id; one that stands where an update of it must not move it has a
-// "." and the template's updatedAt (epoch milliseconds) behind it.
+// a template's id; one that stands where a change of it must not move it has a
+// "." behind it, and the template's updatedAt (epoch milliseconds) or its name
+// (base64url).
 func (s *Store) Templates(ctx context.Context, org int64, f tidings.TemplateFilter, p tidings.Page) (none tidings.List[tidings.Template], err error) {
 	q := listQuery{table: "template t", columns: templateColumns, order: "t.id"}
 	q.add("t.organisation_id = $", org)
@@ -220,14 +224,14 @@ func (s *Store) sortedTemplates(ctx context.Context, org int64, q listQuery, by 
 	column := map[tidings.TemplateOrder]string{tidings.TemplatesByName: "t.sort_name", tidings.TemplatesByUpdate: "t.updated_at"}[by]
 	var boundary any // what stands in the column of the boundary
 	at, backwards, err := cursor(p, func(cursor string) (int64, error) {
-		id, updated, moved := strings.Cut(cursor, ".")
+		id, value, stands := strings.Cut(cursor, ".")
 		key, ok := s.ids.key(id)
 		if !ok {
 			return 0, tidings.NotFound("template", id)
 		}
 		err := s.queryRow(ctx, "SELECT "+column+" FROM template t WHERE t.id = $1 AND t.organisation_id = $2", []any{key, org}, &boundary)
-		if err == nil && moved && by == tidings.TemplatesByUpdate {
-			if boundary, err = strconv.ParseInt(updated, 10, 64); err != nil {
+		if err == nil && stands {
+			if boundary, ok = readBoundary(by, value); !ok {
 				err = tidings.NotFound("template", cursor)
 			}
 		}
@@ -256,4 +260,14 @@ func (s *Store) sortedTemplates(ctx context.Context, org int64, q listQuery, by 
 		return none, err
 	}
 	return cut(items, at != 0, backwards, p.Limit()), nil
+}
+
+// readBoundary reads what stood in the column when the cursor was given out.
+func readBoundary(by tidings.TemplateOrder, text string) (value any, ok bool) {
+	if by == tidings.TemplatesByUpdate {
+		at, err := strconv.ParseInt(text, 10, 64)
+		return at, err == nil
+	}
+	name, err := base64.RawURLEncoding.DecodeString(text)
+	return sortName(string(name)), err == nil && utf8.Valid(name) && !slices.Contains(name, 0) // else PostgreSQL fails
 }
