@@ -17,6 +17,7 @@ type benchCommand struct {
 	Scenario  []string      `placeholder:"NAME,…" help:"Measure these only."`
 	Quick     bool          `help:"Small sizes: to see that it works; the figures mean little."`
 	JSON      string        `name:"json" placeholder:"FILE" help:"Write the figures as JSON, too."`
+	Database  string        `placeholder:"URL" help:"Measure on this PostgreSQL instead of the embedded database; its user must be one that may create databases, which are dropped again."`
 	Dir       string        `placeholder:"DIR" help:"Where the data goes meanwhile; on a disk. Default: the system's folder for temporary files."`
 	Window    time.Duration `placeholder:"4s" help:"How long traffic is published for one figure."`
 	Idle      int           `placeholder:"10000" help:"Endpoints of the idle server."`
@@ -44,7 +45,7 @@ func (c benchCommand) Run(ctx context.Context, env *environment) error {
 	if err := bench.Header(env.stdout); err != nil {
 		return err
 	}
-	rows, err := bench.Run(ctx, bench.Config{Binary: binary, Dir: c.Dir, Scenarios: c.Scenario, Quick: c.Quick, Progress: env.stderr,
+	rows, err := bench.Run(ctx, bench.Config{Binary: binary, Dir: c.Dir, Database: c.Database, Scenarios: c.Scenario, Quick: c.Quick, Progress: env.stderr,
 		Sizes: bench.Sizes{Window: c.Window, Idle: c.Idle, Pending: c.Pending, History: c.History, Endpoints: c.Endpoints},
 	}, func(r bench.Row) { r.Print(env.stdout) })
 	if err != nil || c.JSON == "" {

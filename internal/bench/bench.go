@@ -24,7 +24,7 @@ import (
 type Config struct {
 	Binary    string   // the program that serves: this one
 	Dir       string   // the data goes below it; must be on a disk
-	Database  string   // URL of a PostgreSQL database to use; empty: the embedded store
+	Database  string   // URL of a PostgreSQL on which databases may be made; empty: the embedded store
 	Scenarios []string // names; none: all
 	Quick     bool     // small sizes: to see that it works
 	Sizes     Sizes    // what is zero has its default
@@ -103,12 +103,13 @@ type Row struct {
 
 // run is what the scenarios share.
 type run struct {
-	cfg  Config
-	ca   *localca.CA
-	file localca.Files
-	sink *sink
-	rows []Row
-	next int // names data folders
+	cfg      Config
+	ca       *localca.CA
+	file     localca.Files
+	sink     *sink
+	postgres *postgres // nil: the embedded store
+	rows     []Row
+	next     int // names data folders and databases
 }
 
 // Run measures the scenarios and hands each row to show as it comes.
@@ -138,6 +139,12 @@ func Run(ctx context.Context, cfg Config, show func(Row)) (rows []Row, err error
 		return nil, err
 	}
 	defer b.sink.close()
+	if cfg.Database != "" {
+		if b.postgres, err = openPostgres(ctx, cfg.Database); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, b.postgres.close()) }()
+	}
 	b.say("asserting that durability, verification, guard and the record of attempts are on")
 	if err := b.assure(ctx); err != nil {
 		return nil, fmt.Errorf("what would be measured is not the whole product: %w", err)
@@ -176,7 +183,7 @@ func (b *run) say(format string, args ...any) {
 
 // store names the store in the rows.
 func (b *run) store() string {
-	if b.cfg.Database != "" {
+	if b.postgres != nil {
 		return "postgres"
 	}
 	return "sqlite"
@@ -189,7 +196,7 @@ func (b *run) add(r Row) {
 
 // target gives the one for the store.
 func (b *run) target(sqlite, postgres float64) float64 {
-	if b.cfg.Database != "" {
+	if b.postgres != nil {
 		return postgres
 	}
 	return sqlite

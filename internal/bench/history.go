@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite", to write history that would take hours to deliver
@@ -71,43 +72,52 @@ func (in *installation) withHistory(ctx context.Context, rows int) (err error) {
 // Rows of a delivered event each, as the server writes them. $1 is the first
 // key, $2 the number of the first row, $3 how many there are, $4 a time.
 const (
-	numbers   = "WITH RECURSIVE n(i) AS (SELECT $2 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < $2 + $3) "
+	numbers   = "WITH RECURSIVE n(i) AS (SELECT CAST($2 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i + 1 < CAST($2 AS BIGINT) + CAST($3 AS BIGINT)) "
 	oldEvents = "INSERT INTO event (id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, test, created_at) " + numbers + `
-		SELECT $1 + i, (SELECT id FROM organisation LIMIT 1), $1 + i, i, 'old-' || i, 'openid4vc.issuance.completed',
-		CAST('{"eventType":"openid4vc.issuance.completed","payload":{"openId4VcIssuanceId":"old-' || i || '"}}' AS BLOB), 1, 0, $4 FROM n`
+		SELECT CAST($1 AS BIGINT) + i, (SELECT id FROM organisation LIMIT 1), CAST($1 AS BIGINT) + i, i, 'old-' || i, 'openid4vc.issuance.completed',
+		BYTES('{"eventType":"openid4vc.issuance.completed","payload":{"openId4VcIssuanceId":"old-' || i || '"}}'), 1, 0, CAST($4 AS BIGINT) FROM n`
 	oldDone = "INSERT INTO delivery (id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at) " + numbers + `
-		SELECT $1 + i, (SELECT id FROM organisation LIMIT 1), p.id, $1 + i, 'delivered', '', 1, 0, $4, $4 FROM n
-		CROSS JOIN numbered p ON p.number = i % (SELECT count(*) FROM numbered)`
+		SELECT CAST($1 AS BIGINT) + i, (SELECT id FROM organisation LIMIT 1), p.id, CAST($1 AS BIGINT) + i, 'delivered', '', 1, 0, CAST($4 AS BIGINT), CAST($4 AS BIGINT) FROM n
+		CROSS JOIN numbered p WHERE p.number = i % (SELECT count(*) FROM numbered)`
 	oldAttempt = "INSERT INTO attempt (delivery_id, number, started_at, duration_us, status_code, error_code, error, response_excerpt) " + numbers + `
-		SELECT $1 + i, 1, $4, 1000, 204, '', '', NULL FROM n`
+		SELECT CAST($1 AS BIGINT) + i, 1, CAST($4 AS BIGINT), 1000, 204, '', '', NULL FROM n`
 )
 
 // writeHistory writes rows of delivered events into the store of a server that
 // is stopped.
-func (in *installation) writeHistory(ctx context.Context, rows int) error {
-	db, err := sql.Open("sqlite", filepath.Join(in.data, "tidings.db")+"?_pragma=journal_mode(off)&_pragma=synchronous(off)&_pragma=cache_size(-262144)")
+func (in *installation) writeHistory(ctx context.Context, rows int) (err error) {
+	driver, address, bytes := "sqlite", filepath.Join(in.data, "tidings.db")+"?_pragma=journal_mode(off)&_pragma=synchronous(off)&_pragma=cache_size(-262144)", "CAST($1 AS BLOB)"
+	if in.database != "" {
+		driver, address, bytes = "pgx", in.database, "convert_to($1, 'UTF8')"
+	}
+	db, err := sql.Open(driver, address)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, "CREATE TEMP TABLE numbered AS SELECT id, row_number() OVER (ORDER BY id) - 1 AS number FROM endpoint"); err != nil {
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.SetMaxOpenConns(1) // the temporary table is a connection's
+	if _, err := db.ExecContext(ctx, "CREATE TEMPORARY TABLE numbered AS SELECT id, row_number() OVER (ORDER BY id) - 1 AS number FROM endpoint"); err != nil {
 		return err
 	}
 	if _, err := db.ExecContext(ctx, "CREATE INDEX numbers ON numbered (number, id)"); err != nil {
 		return err
 	}
+	text := regexp.MustCompile(`BYTES\((.*)\),`).ReplaceAllString(oldEvents, bytes+",")
 	at := time.Now().Add(-24 * time.Hour).UnixMilli()
 	first := keyAt(at)
 	const step = 100_000
 	for done := 0; done < rows; done += step {
-		for _, statement := range []string{oldEvents, oldDone, oldAttempt} {
-			if _, err := db.ExecContext(ctx, statement, first, done, min(step, rows-done), at); err != nil {
-				return err
+		for i, statement := range []string{text, oldDone, oldAttempt} {
+			args := []any{first, done, min(step, rows-done), at}
+			if _, err := db.ExecContext(ctx, statement, args...); err != nil {
+				return fmt.Errorf("statement %d: %w", i, err)
 			}
 		}
 	}
-	return nil
+	if in.database != "" { // as its own house-keeping would, at a time of its own
+		_, err = db.ExecContext(ctx, "VACUUM ANALYZE")
+	}
+	return err
 }
 
 // keyAt is the first key of a time in epoch milliseconds, as the store makes

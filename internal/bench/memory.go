@@ -107,7 +107,7 @@ func (in *installation) drain(ctx context.Context, pending int) (d drained, err 
 		return d, errors.New("the whole backlog went out before the stop: make it larger")
 	}
 	sink.first.Store(0)
-	cpu, begin := in.spent, time.Now()
+	cpu, begin := in.cpu(), time.Now()
 	if err := in.launch(); err != nil {
 		return d, err
 	}

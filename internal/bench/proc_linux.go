@@ -13,17 +13,59 @@ import (
 // clockTick is the unit of processor times below /proc (USER_HZ).
 const clockTick = 10 * time.Millisecond
 
-// cpuOf gives the processor time that a process has spent, 0 if it is gone.
-func cpuOf(pid int) time.Duration {
+// stat gives the fields of a process from its state on, nil if it is gone: those
+// behind the name in brackets, which may hold blanks (proc_pid_stat(5)).
+func stat(pid int) [][]byte {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
+		return nil
+	}
+	return bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+}
+
+// Places of the fields.
+const (
+	statParent = 1
+	statUser   = 11 // then the system's time, and both of the children that have ended
+)
+
+// ticks adds up so many times of a process.
+func ticks(pid, fields int) time.Duration {
+	s, sum := stat(pid), 0
+	if s == nil {
 		return 0
 	}
-	// The second field, a name in brackets, may hold blanks.
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	user, _ := strconv.Atoi(string(fields[11]))
-	system, _ := strconv.Atoi(string(fields[12]))
-	return time.Duration(user+system) * clockTick
+	for _, field := range s[statUser : statUser+fields] {
+		n, _ := strconv.Atoi(string(field))
+		sum += n
+	}
+	return time.Duration(sum) * clockTick
+}
+
+// cpuOf gives the processor time that a process has spent, 0 if it is gone.
+func cpuOf(pid int) time.Duration { return ticks(pid, 2) }
+
+// parentOf gives the process that a process comes from, 0 if it is gone.
+func parentOf(pid int) int {
+	s := stat(pid)
+	if s == nil {
+		return 0
+	}
+	parent, _ := strconv.Atoi(string(s[statParent]))
+	return parent
+}
+
+// cpuOfTree gives the processor time of a process, of its children, and of those
+// that have ended.
+func cpuOfTree(pid int) time.Duration {
+	sum := ticks(pid, 4)
+	children, _ := os.ReadDir("/proc")
+	for _, entry := range children {
+		if child, err := strconv.Atoi(entry.Name()); err == nil && parentOf(child) == pid {
+			sum += cpuOf(child)
+		}
+	}
+	return sum
 }
 
 // rssOf gives the resident memory of a process in MiB, 0 if it is gone.

@@ -11,6 +11,10 @@ import (
 
 func cpuOf(int) time.Duration { return 0 }
 
+func parentOf(int) int { return 0 }
+
+func cpuOfTree(int) time.Duration { return 0 }
+
 func rssOf(int) float64 { return 0 }
 
 func dieTogether(*exec.Cmd) {}

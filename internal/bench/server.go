@@ -28,19 +28,26 @@ const (
 // server is the product as a process, on data of its own. It can be stopped,
 // killed and started again.
 type server struct {
-	b     *run
-	data  string
-	url   string // of this life
-	cmd   *exec.Cmd
-	ended chan error
-	spent time.Duration // processor time of earlier lives
-	http  *http.Client
+	b        *run
+	data     string
+	database string // its URL; empty: the embedded one in the data folder
+	url      string // of this life
+	cmd      *exec.Cmd
+	ended    chan error
+	spent    time.Duration // processor time of earlier lives
+	http     *http.Client
 }
 
 // newServer starts a server on a fresh store.
 func (b *run) newServer(ctx context.Context) (*server, error) {
 	b.next++
 	s := &server{b: b, data: filepath.Join(b.cfg.Dir, fmt.Sprint("data-", b.next)), http: b.newHTTP(64)}
+	if b.postgres != nil {
+		var err error
+		if s.database, err = b.postgres.create(ctx, b.next); err != nil {
+			return nil, err
+		}
+	}
 	return s, s.start(ctx)
 }
 
@@ -57,10 +64,10 @@ func (s *server) launch() error {
 		return err
 	}
 	defer log.Close()
-	s.cmd = exec.Command(s.b.cfg.Binary, "serve", "--listen=127.0.0.1:0", "--data="+s.data,
+	s.cmd = exec.Command(s.b.cfg.Binary, "serve", "--listen=127.0.0.1:0",
 		"--tls-cert="+s.b.file.Cert, "--tls-key="+s.b.file.Key, "--egress-ca="+s.b.file.CA, "--egress-allow=127.0.0.0/8",
 		"--quota-endpoints=100000", "--disable-after=0")
-	s.cmd.Env = append(cleanEnvironment(), "TIDINGS_CLIENT_ID="+clientID, "TIDINGS_CLIENT_SECRET="+clientSecret)
+	s.cmd.Env = append(s.environment(), "TIDINGS_CLIENT_ID="+clientID, "TIDINGS_CLIENT_SECRET="+clientSecret)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	dieTogether(s.cmd)
 	if err := s.cmd.Start(); err != nil {
@@ -71,8 +78,13 @@ func (s *server) launch() error {
 	return nil
 }
 
-// cleanEnvironment is ours without settings of the product.
-func cleanEnvironment() (out []string) {
+// environment is ours without settings of the product, but for where its data
+// is: a URL with a password shall not be seen among the processes.
+func (s *server) environment() []string {
+	out := []string{"TIDINGS_DATA=" + s.data}
+	if s.database != "" {
+		out = []string{"TIDINGS_DATABASE=" + s.database}
+	}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "TIDINGS_") {
 			out = append(out, v)
@@ -114,7 +126,7 @@ func (s *server) await(ctx context.Context) error {
 
 // stop stops the process as an operator does. It must end well.
 func (s *server) stop() error {
-	s.spent = s.cpu()
+	s.spent += cpuOf(s.cmd.Process.Pid)
 	s.http.CloseIdleConnections() // for one that was never used net/http waits seconds
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
@@ -124,7 +136,7 @@ func (s *server) stop() error {
 
 // kill ends the process as a crash does.
 func (s *server) kill() error {
-	s.spent = s.cpu()
+	s.spent += cpuOf(s.cmd.Process.Pid)
 	if err := s.cmd.Process.Kill(); err != nil {
 		return err
 	}
@@ -138,15 +150,24 @@ func (s *server) close() error { return errors.Join(s.stop(), s.remove()) }
 // discard kills the process and removes its data.
 func (s *server) discard() error { return errors.Join(s.kill(), s.remove()) }
 
-func (s *server) remove() error { return errors.Join(os.RemoveAll(s.data), os.Remove(s.data+".log")) }
+func (s *server) remove() error {
+	err := errors.Join(os.RemoveAll(s.data), os.Remove(s.data+".log"))
+	if s.database != "" {
+		err = errors.Join(err, s.b.postgres.drop(s.database))
+	}
+	return err
+}
 
-// cpu is the processor time that all lives of the server have spent.
-func (s *server) cpu() time.Duration { return s.spent + cpuOf(s.cmd.Process.Pid) }
+// cpu is the processor time that all lives of the server have spent, and the
+// database server's.
+func (s *server) cpu() time.Duration {
+	return s.spent + cpuOf(s.cmd.Process.Pid) + s.b.postgres.cpu()
+}
 
 // organisation makes an organisation with a client.
 func (s *server) organisation(ctx context.Context, name string) (*tenant, error) {
-	cmd := exec.CommandContext(ctx, s.b.cfg.Binary, "client", "create", "--data="+s.data, "--organisation="+name)
-	cmd.Env = cleanEnvironment()
+	cmd := exec.CommandContext(ctx, s.b.cfg.Binary, "client", "create", "--organisation="+name)
+	cmd.Env = s.environment()
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)

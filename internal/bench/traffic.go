@@ -146,7 +146,7 @@ func (in *installation) flood(ctx context.Context, window time.Duration, batch i
 				continue
 			}
 			n := int(next.Add(int64(batch)))
-			t := in.tenants[n/batch%len(in.tenants)]
+			t := in.tenants[(n/batch-1)%len(in.tenants)]
 			if err := p.publish(t.token, "bench", n-batch, n); err != nil {
 				return err
 			}
