@@ -41,7 +41,10 @@ const (
 // database "postgres", of which the connecting user is the superuser. Any
 // number of tests may start servers at the same time; each takes about two
 // seconds, so several tests rather share one and take a NewDatabase each.
-func Start(t testing.TB) (dsn string) {
+//
+// It keeps nothing over a crash of the machine, which is faster; settings
+// ("name=value") stand over that, see [Durable].
+func Start(t testing.TB, settings ...string) (dsn string) {
 	t.Helper()
 	programs, err := findPrograms()
 	if err != nil {
@@ -70,10 +73,17 @@ func Start(t testing.TB) (dsn string) {
 	server := owner.command(filepath.Join(programs, "postgres"), "-D", data, "-k", dir,
 		"-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=32MB",
 		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "log_min_messages=warning")
+	for _, setting := range settings {
+		server.Args = append(server.Args, "-c", setting)
+	}
 	server.Dir = dir
 	run(t, server)
 	return address(dir, "postgres")
 }
+
+// Durable are the settings of a server that keeps what it acknowledged, as an
+// installation's does.
+var Durable = []string{"fsync=on", "synchronous_commit=on", "full_page_writes=on"}
 
 // address gives the URL of a database by the folder of its server's socket.
 func address(dir, database string) string {
