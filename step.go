@@ -11,7 +11,7 @@ import (
 type IssuanceStep struct {
 	At     time.Time
 	Name   string // the step's type in lower case: such as "retrieve", "redeem", "deliver", "notify"
-	Detail string // of a notification its event, of a decision what was decided
+	Detail string // of a notification its event, of a decision what was decided, of a delivered credential its id
 }
 
 // DescribeStep gives what is kept of a step that took an issuance from before to
@@ -26,6 +26,8 @@ func DescribeStep(before, next Issuance, step Step) (out IssuanceStep, ok bool) 
 		return out, before.RetrievedAt == nil && next.RetrievedAt != nil
 	case Notify:
 		out.Detail = string(s.Event)
+	case Deliver:
+		out.Detail = s.CredentialID
 	case Decide:
 		out.Detail = string(s.Decision)
 	}

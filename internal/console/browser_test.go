@@ -229,6 +229,11 @@ func (b *tab) keys(keys string) {
 	b.do(chromedp.KeyEvent(keys))
 }
 
+// focus goes to a field, as the tab key does after some presses.
+func focus(selector string) chromedp.Action[chromedp.Void] {
+	return chromedp.Focus(chromedp.CSS(selector))
+}
+
 const tabKey, enterKey = kb.Tab, kb.Enter
 
 // signIn signs in as a client, by keyboard alone.
@@ -278,8 +283,10 @@ func (b *tab) check(name string) {
 		b.picture(name, scheme)
 	}
 	b.do(chromedp.EmulateViewport(360, 740))
-	wide := must[[]string](b, `document.documentElement.scrollWidth <= 360 ? [] : [...document.querySelectorAll("body *")]
-		.filter((e) => e.getBoundingClientRect().right > 361).slice(0, 5).map((e) => e.outerHTML.slice(0, 200))`)
+	// Nothing is wider than the screen, be it that it could be scrolled to or is cut off.
+	wide := must[[]string](b, `[...document.querySelectorAll("body *")]
+		.filter((e) => { const at = e.getBoundingClientRect(); return at.right > 361 && at.width > 0 || e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0 && getComputedStyle(e).overflowX === "hidden" })
+		.slice(0, 5).map((e) => e.outerHTML.slice(0, 200))`)
 	if len(wide) > 0 {
 		b.t.Errorf("%s is wider than a phone of 360 px: %s", name, strings.Join(wide, "\n"))
 	}

@@ -93,6 +93,10 @@ type Issuances interface {
 	Issuance(ctx context.Context, org int64, id string) (tidings.Issuance, error)
 	// IssuanceSteps gives what was done with an issuance, the first step first.
 	IssuanceSteps(ctx context.Context, org int64, id string) ([]tidings.IssuanceStep, error)
+	// Transition takes a step; one that cannot be taken gives a [tidings.Refusal].
+	Transition(ctx context.Context, org int64, id string, step tidings.Step) (tidings.Issuance, error)
+	// ChangeCredentials suspends, resumes or revokes: all of ids or none.
+	ChangeCredentials(ctx context.Context, org int64, ids []string, change tidings.StatusChange, o tidings.Origin) error
 }
 
 // Issuer makes offers.

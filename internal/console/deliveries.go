@@ -207,6 +207,12 @@ type attemptView struct {
 	Parts   []part
 	Advice  string
 	Good    bool
+	Changed bool // the endpoint was edited since: what was sent may have been another
+}
+
+// statusWords writes a status as the first line of an answer does.
+func statusWords(status int) string {
+	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
 }
 
 func (c *Console) showDelivery(ctx context.Context, r *request) (answer, error) {
@@ -260,7 +266,10 @@ func (c *Console) viewAttempt(p deliveryPage, a tidings.Attempt) attemptView {
 	v.Bar, v.Parts = dividedBar(a)
 	v.Status = "no answer"
 	if a.StatusCode != 0 {
-		v.Status = strings.TrimSpace(strconv.Itoa(a.StatusCode) + " " + http.StatusText(a.StatusCode))
+		v.Status = statusWords(a.StatusCode)
+	}
+	if e := p.Endpoint; e != nil && e.UpdatedAt.After(a.StartedAt) {
+		v.Changed = e.DisabledAt == nil || !e.UpdatedAt.Equal(*e.DisabledAt) // the attempt itself may have disabled it
 	}
 	if p.Event == nil {
 		return v

@@ -26,6 +26,7 @@ func (c *Console) listEndpoints(ctx context.Context, r *request) (answer, error)
 type endpointPage struct {
 	tidings.Endpoint
 	Notice    *notice
+	Trouble   *trouble      // why it fails
 	Toward    template.HTML // how far the time to its disabling has passed
 	Headers   []string      // the names; values are never shown
 	Schedule  []string
@@ -82,12 +83,51 @@ func (c *Console) endpointAnswer(ctx context.Context, r *request, e tidings.Endp
 	}
 	p.Plot = barPlot("The last 24 hours", tallies, ranges["day"].step)
 	l, err := c.cfg.Deliveries.Deliveries(ctx, r.org(), tidings.DeliveryFilter{EndpointID: e.ID}, tidings.Page{Size: 8})
+	if err != nil {
+		return answer{}, err
+	}
 	p.Recent = l.Items
+	if p.Notice != nil {
+		if p.Trouble, err = c.trouble(ctx, r, l.Items); err != nil {
+			return answer{}, err
+		}
+	}
 	a := answer{page: "endpoint", title: e.ID, section: "endpoints", body: p}
 	if problem != "" {
 		a.status = statuses[tidings.KindInvalid]
 	}
-	return a, err
+	return a, nil
+}
+
+// trouble is the newest attempt that failed, with what to do about it.
+type trouble struct {
+	tidings.Attempt
+	Status     string // the answer's; empty where none came
+	Advice     string
+	DeliveryID string
+}
+
+// trouble looks through an endpoint's newest deliveries for the attempt that
+// failed last; nil: there is none among them.
+func (c *Console) trouble(ctx context.Context, r *request, recent []tidings.Delivery) (out *trouble, err error) {
+	for _, d := range recent {
+		if d.AttemptCount == 0 || d.Status == tidings.DeliveryDelivered {
+			continue
+		}
+		whole, err := c.cfg.Deliveries.Delivery(ctx, r.org(), d.ID)
+		if err != nil && tidings.KindOf(err) != tidings.KindNotFound {
+			return nil, err
+		}
+		for _, a := range whole.Attempts {
+			if a.ErrorCode != "" && (out == nil || a.StartedAt.After(out.StartedAt)) {
+				out = &trouble{Attempt: a, Advice: advise(a), DeliveryID: d.ID}
+				if a.StatusCode != 0 {
+					out.Status = statusWords(a.StatusCode)
+				}
+			}
+		}
+	}
+	return out, nil
 }
 
 // sinceOptions are the times from which an endpoint can be recovered.

@@ -3,12 +3,10 @@ package console
 import (
 	"cmp"
 	"context"
-	"errors"
 	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -90,147 +88,6 @@ func (c *Console) allTemplates(ctx context.Context, r *request) (out []tidings.T
 	return out, nil
 }
 
-// issuanceForm is the form of an offer, made from a template's attributes.
-type issuanceForm struct {
-	Templates []option
-	Template  *tidings.Template // nil: none is chosen yet
-	Fields    []claimField
-	Lives     []option
-	Errors    formErrors
-}
-
-// claimField is the field of one attribute.
-type claimField struct {
-	Claim string
-	Label string
-	tidings.Attribute
-	Value   string
-	Problem string
-}
-
-func (c *Console) newIssuance(ctx context.Context, r *request) (answer, error) {
-	return c.issuanceFormAnswer(ctx, r, r.query.Get("template"), url.Values{}, nil)
-}
-
-func (c *Console) issuanceFormAnswer(ctx context.Context, r *request, templateID string, sent url.Values, wrong formErrors) (answer, error) {
-	all, err := c.allTemplates(ctx, r)
-	if err != nil {
-		return answer{}, err
-	}
-	f := issuanceForm{Errors: wrong, Lives: lifeOptions(c.cfg.OfferLife, sent.Get("life"))}
-	usable := slices.DeleteFunc(all, func(t tidings.Template) bool { return t.ArchivedAt != nil })
-	for k, t := range usable {
-		chosen := t.ID == templateID || templateID == "" && len(usable) == 1
-		if f.Templates = append(f.Templates, option{t.ID, t.Name, chosen}); chosen {
-			f.Template = &usable[k]
-		}
-	}
-	if f.Template != nil {
-		f.Fields = claimFields(*f.Template, sent, wrong)
-	}
-	a := answer{page: "issuance-form", title: "New offer", section: "issuances", body: f}
-	if wrong != nil {
-		a.status = http.StatusBadRequest
-	}
-	return a, nil
-}
-
-// claimFields are the fields of a template: what is required first.
-func claimFields(t tidings.Template, sent url.Values, wrong formErrors) (out []claimField) {
-	for claim, a := range t.Attributes {
-		out = append(out, claimField{Claim: claim, Label: cmp.Or(a.Name, claim), Attribute: a, Value: sent.Get("claim." + claim), Problem: wrong["claim."+claim]})
-	}
-	slices.SortFunc(out, func(a, b claimField) int {
-		if a.Required != b.Required {
-			if a.Required {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(a.Label, b.Label)
-	})
-	return out
-}
-
-func lifeOptions(standard time.Duration, chosen string) []option {
-	return options(chosen, "", duration(standard)+", as the server is set", "15m", "15 minutes", "1h", "an hour", "24h", "a day", "168h", "7 days", "720h", "30 days", "2160h", "90 days")
-}
-
-func (c *Console) createIssuance(ctx context.Context, r *request) (answer, error) {
-	id := r.form.Get("template")
-	i, err := c.offer(ctx, r, id)
-	if wrong, ok := offerErrors(err); ok {
-		return c.issuanceFormAnswer(ctx, r, id, r.form, wrong)
-	}
-	return answer{redirect: link("/issuances/"+i.ID, "done", "offered")}, err
-}
-
-func (c *Console) offer(ctx context.Context, r *request, templateID string) (i tidings.Issuance, err error) {
-	if !plausible(templateID) {
-		return i, tidings.Invalid("/credentialTemplateId", "Choose a template.")
-	}
-	t, err := c.cfg.Templates.Template(ctx, r.org(), templateID)
-	if err != nil {
-		return i, err
-	}
-	life := c.cfg.OfferLife
-	if chosen := r.form.Get("life"); chosen != "" {
-		if life, err = time.ParseDuration(chosen); err != nil {
-			return i, tidings.Invalid("/life", "Choose for how long the offer is open.")
-		}
-	}
-	claims, err := readClaims(t, r.form)
-	if err != nil {
-		return i, err
-	}
-	return c.cfg.Issuer.Offer(ctx, r.Organisation, tidings.WantedIssuance{
-		Credentials: []tidings.WantedCredential{{TemplateID: templateID, Claims: claims}}, Life: life, Origin: r.origin(),
-	})
-}
-
-// readClaims turns the fields into values of the attributes' types. What is left
-// empty is not there.
-func readClaims(t tidings.Template, form url.Values) (map[string]any, error) {
-	out := map[string]any{}
-	for claim, a := range t.Attributes {
-		text := strings.TrimSpace(form.Get("claim." + claim))
-		if text == "" {
-			continue
-		}
-		switch a.Type {
-		case tidings.AttributeNumber:
-			number, err := strconv.ParseFloat(text, 64)
-			if err != nil {
-				return nil, tidings.Invalid("/attributes/"+claimToken(claim), "This must be a number.")
-			}
-			out[claim] = number
-		case tidings.AttributeBoolean:
-			out[claim] = text == "true"
-		default:
-			out[claim] = text
-		}
-	}
-	return out, nil
-}
-
-// claimToken writes a claim as a token of a JSON pointer (RFC 6901, section 3),
-// and claimOf reads it.
-func claimToken(claim string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(claim) }
-func claimOf(token string) string    { return strings.NewReplacer("~1", "/", "~0", "~").Replace(token) }
-
-// offerErrors names the field of a claim that an error is about.
-func offerErrors(err error) (formErrors, bool) {
-	e, is := errors.AsType[*tidings.Error](err)
-	if !is || e.Kind != tidings.KindInvalid {
-		return nil, false
-	}
-	parts := strings.Split(strings.TrimPrefix(e.Pointer, "/"), "/")
-	if n := slices.Index(parts, "attributes"); n >= 0 && n+1 < len(parts) {
-		return formErrors{"claim." + claimOf(parts[n+1]): e.Message}, true
-	}
-	return formErrors{"": e.Message}, true
-}
-
 // issuancePage is one issuance with its story.
 type issuancePage struct {
 	tidings.Issuance
@@ -243,6 +100,19 @@ type issuancePage struct {
 	Outcome  string
 	Live     bool
 	Webhooks int
+	Holds    []heldCredential
+
+	CanCancel, CanDecide, CanReissue bool
+
+	Once    string // an offer that is made again is made once
+	Problem string // why the last action was not done
+}
+
+// heldCredential is a credential of the issuance with what can be done to it.
+type heldCredential struct {
+	tidings.Credential
+	Name                             string
+	CanSuspend, CanResume, CanRevoke bool
 }
 
 // moment is a row of the story: what happened, and the webhooks that it caused.
@@ -255,15 +125,28 @@ type moment struct {
 }
 
 func (c *Console) showIssuance(ctx context.Context, r *request) (answer, error) {
-	id := r.path("id")
-	if !plausible(id) {
-		return answer{}, tidings.NotFound("issuance", "")
-	}
-	i, err := c.cfg.Issuances.Issuance(ctx, r.org(), id)
+	i, err := c.issuance(ctx, r)
 	if err != nil {
 		return answer{}, err
 	}
-	p := issuancePage{Issuance: i, Open: i.State == tidings.StateOffered && c.cfg.Now().Before(i.ExpiresAt), Live: true, Outcome: outcome(i)}
+	return c.issuanceAnswer(ctx, r, i, "")
+}
+
+// issuance finds the issuance of the path.
+func (c *Console) issuance(ctx context.Context, r *request) (tidings.Issuance, error) {
+	id := r.path("id")
+	if !plausible(id) {
+		return tidings.Issuance{}, tidings.NotFound("issuance", "")
+	}
+	return c.cfg.Issuances.Issuance(ctx, r.org(), id)
+}
+
+// issuanceAnswer is the page of an issuance, with why something was not done,
+// if it was not.
+func (c *Console) issuanceAnswer(ctx context.Context, r *request, i tidings.Issuance, problem string) (answer, error) {
+	p := issuancePage{Issuance: i, Open: i.State == tidings.StateOffered && c.cfg.Now().Before(i.ExpiresAt), Live: true, Outcome: outcome(i),
+		CanCancel: !i.State.Terminal() && i.State != tidings.StateDelivered, CanDecide: !i.State.Terminal() && i.Deferral == tidings.DeferralPending,
+		CanReissue: i.State.Terminal() && !i.ClaimsDeleted(), Once: newRequestID(), Problem: problem}
 	templates, err := c.allTemplates(ctx, r)
 	if err != nil {
 		return answer{}, err
@@ -272,7 +155,7 @@ func (c *Console) showIssuance(ctx context.Context, r *request) (answer, error) 
 	for _, t := range templates {
 		names[t.ID] = t.Name
 	}
-	p.Names = credentialNames(i, names)
+	p.Names, p.Holds = credentialNames(i, names), heldCredentials(i, names)
 	if p.Open {
 		if err := p.addOffer(c.cfg.Issuer.OfferURI(i)); err != nil {
 			return answer{}, err
@@ -281,7 +164,23 @@ func (c *Console) showIssuance(ctx context.Context, r *request) (answer, error) 
 	if err := c.addMoments(ctx, r, &p); err != nil {
 		return answer{}, err
 	}
-	return answer{page: "issuance", title: "Issuance", section: "issuances", body: p}, nil
+	a := answer{page: "issuance", title: "Issuance", section: "issuances", body: p}
+	if problem != "" {
+		a.status = http.StatusConflict
+	}
+	return a, nil
+}
+
+func heldCredentials(i tidings.Issuance, names map[string]string) (out []heldCredential) {
+	for _, c := range i.Credentials {
+		h := heldCredential{Credential: c, Name: cmp.Or(names[c.TemplateID], c.TemplateID)}
+		for change, can := range map[tidings.StatusChange]*bool{tidings.Suspend: &h.CanSuspend, tidings.Resume: &h.CanResume, tidings.Revoke: &h.CanRevoke} {
+			_, _, err := c.Change(change)
+			*can = err == nil
+		}
+		out = append(out, h)
+	}
+	return out
 }
 
 // addOffer adds the offer's link and, as a QR code, what a wallet that scans it
@@ -350,9 +249,7 @@ func (c *Console) addMoments(ctx context.Context, r *request, p *issuancePage) e
 	}
 	p.Webhooks = len(sent.Items)
 	for _, s := range steps {
-		m := stepWords[cmp.Or(s.Detail, s.Name)]
-		m.At, m.Words = s.At, cmp.Or(m.Words, s.Name+" "+s.Detail)
-		p.Moments = append(p.Moments, m)
+		p.Moments = append(p.Moments, stepMoment(*p, s))
 	}
 	for k := range events.Items {
 		e := &events.Items[k]
@@ -372,6 +269,22 @@ func (c *Console) addMoments(ctx context.Context, r *request, p *issuancePage) e
 	return nil
 }
 
+// stepMoment is the moment of a step. Of several credentials it names the one
+// that was delivered.
+func stepMoment(p issuancePage, s tidings.IssuanceStep) moment {
+	m, known := stepWords[s.Detail]
+	if !known {
+		m = stepWords[s.Name]
+	}
+	for _, held := range p.Holds {
+		if len(p.Holds) > 1 && held.ID == s.Detail {
+			m.Words += ": " + held.Name
+		}
+	}
+	m.At, m.Words = s.At, cmp.Or(m.Words, s.Name)
+	return m
+}
+
 // endMoment is the moment of an event that no step of a wallet caused.
 func endMoment(p issuancePage, e *tidings.Event) moment {
 	m := moment{At: e.CreatedAt, Who: "time"}
@@ -384,6 +297,12 @@ func endMoment(p issuancePage, e *tidings.Event) moment {
 		m.Words = "The time in which the wallet could refuse was over"
 	case e.Type == tidings.IssuanceFailed && p.Error != nil:
 		m.Words = strings.TrimSuffix(p.Error.Message, ".")
+	case e.Type == tidings.CredentialWasRevoked:
+		m.Who, m.Words = "issuer", "The credential was revoked"
+	case e.Type == tidings.CredentialWasSuspended:
+		m.Who, m.Words = "issuer", "The credential was suspended"
+	case e.Type == tidings.CredentialWasResumed:
+		m.Who, m.Words = "issuer", "The credential was resumed"
 	default:
 		m.Words = string(e.Type)
 	}

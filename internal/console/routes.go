@@ -48,6 +48,10 @@ func (c *Console) routes() []route {
 		{get, "/issuances/new", publish, false, c.newIssuance},
 		{post, "/issuances/new", publish, false, c.createIssuance},
 		{get, "/issuances/{id}", read, false, c.showIssuance},
+		{post, "/issuances/{id}/cancel", publish, false, c.cancelIssuance},
+		{post, "/issuances/{id}/decide", publish, false, c.decideIssuance},
+		{post, "/issuances/{id}/reissue", publish, false, c.reissueIssuance},
+		{post, "/issuances/{id}/credentials", admin, false, c.changeCredential},
 
 		{get, "/templates", read, false, c.listTemplates},
 		{get, "/templates/new", admin, false, c.newTemplate},

@@ -192,29 +192,20 @@ func (in NewIssuance) wanted() ([]tidings.WantedCredential, error) {
 // new id.
 func (s *Server) reissueIssuance(ctx context.Context, c *call, _ none) (Issuance, error) {
 	old, err := s.cfg.Issuances.Issuance(ctx, c.Organisation.Key, c.id)
-	switch {
-	case err != nil:
-		return Issuance{}, err
-	case !old.State.Terminal():
-		return Issuance{}, tidings.Conflict("It has not ended: cancel it first.")
-	case old.ClaimsDeleted():
-		i, ok, err := s.cfg.Issuances.MadeBefore(ctx, c.Organisation.Key, c.idem)
-		if ok || err != nil {
-			return s.showIssuance(i), err
-		}
-		return Issuance{}, tidings.Conflict("What it certified was deleted some time after its end: create a new issuance with its attributes.")
-	}
-	wanted := tidings.WantedIssuance{Life: s.cfg.OfferLife, Deferred: old.Deferral != "", Origin: c.origin(),
-		TxCode: tidings.TxCode{Length: old.TxCode.Length, InputMode: old.TxCode.InputMode}}
-	for _, credential := range old.Credentials {
-		wanted.Credentials = append(wanted.Credentials, tidings.WantedCredential{TemplateID: credential.TemplateID, Claims: credential.Claims})
-	}
-	i, err := s.cfg.Issuer.Offer(ctx, c.Organisation, wanted)
-	if e, ok := errors.AsType[*tidings.Error](err); ok && e.Kind == tidings.KindInvalid {
-		return Issuance{}, tidings.Conflict("It cannot be offered again: %s", e.Message)
-	}
 	if err != nil {
 		return Issuance{}, err
+	}
+	wanted, err := old.Again(s.cfg.OfferLife, c.origin())
+	if err != nil {
+		// A request that is repeated gets its first result, whatever went since.
+		if i, ok, failed := s.cfg.Issuances.MadeBefore(ctx, c.Organisation.Key, c.idem); ok || failed != nil {
+			return s.showIssuance(i), failed
+		}
+		return Issuance{}, err
+	}
+	i, err := s.cfg.Issuer.Offer(ctx, c.Organisation, wanted)
+	if err != nil {
+		return Issuance{}, tidings.NotAgain(err)
 	}
 	return s.showIssuance(i), nil
 }
