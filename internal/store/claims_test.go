@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,7 +33,7 @@ func canary(of string) string { return strings.Repeat("canary-"+of+" ", 500) }
 func (k *keeper) open(t *testing.T) {
 	t.Helper()
 	var err error
-	if k.Store, err = store.Open(t.Context(), store.Options{Dir: k.dir, Now: k.clock.Now, ClaimsRetention: claimsKept}); err != nil {
+	if k.Store, err = store.Open(t.Context(), store.Options{Dir: k.dir, Database: database(t, k.dir), Now: k.clock.Now, ClaimsRetention: claimsKept}); err != nil {
 		t.Fatal(err)
 	}
 	k.org = organisation(t, k.Store, "default")
@@ -124,6 +125,9 @@ func (k *keeper) forget(t *testing.T) {
 // inFiles tells of whose claims anything stands in the files of the store.
 func (k *keeper) inFiles(t *testing.T) (names []string) {
 	t.Helper()
+	if server != "" {
+		return k.inRows(t)
+	}
 	files, err := filepath.Glob(filepath.Join(k.dir, "tidings.db*"))
 	if err != nil || len(files) < 2 {
 		t.Fatalf("files %v, %v", files, err)
@@ -135,6 +139,47 @@ func (k *keeper) inFiles(t *testing.T) (names []string) {
 				t.Fatal(err)
 			}
 			if bytes.Contains(text, []byte("canary-"+name)) {
+				names = append(names, name)
+				break
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// inRows tells the same of PostgreSQL's rows: what its files keep of those that
+// were deleted is up to its vacuum.
+func (k *keeper) inRows(t *testing.T) (names []string) {
+	t.Helper()
+	db, err := sql.Open("pgx", database(t, k.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var tables []string
+	rows, err := db.Query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var table string
+		if err := rows.Scan(&table); err != nil {
+			t.Fatal(err)
+		}
+		tables = append(tables, table)
+	}
+	if err := rows.Err(); err != nil || len(tables) < 20 {
+		t.Fatal(tables, err)
+	}
+	for name := range k.made {
+		for _, table := range tables {
+			var found bool
+			if err := db.QueryRow("SELECT EXISTS (SELECT 1 FROM " + table + " t WHERE t::text LIKE '%canary-" + name + "%')").Scan(&found); err != nil {
+				t.Fatal(err)
+			}
+			if found {
 				names = append(names, name)
 				break
 			}

@@ -18,20 +18,27 @@ import (
 // that started it.
 var server string
 
-// database gives the URL of an empty PostgreSQL database within
-// [TestOnPostgreSQL], and nothing elsewhere: then the store is a folder.
-func database(t testing.TB) string {
+// databases are those that stand for a folder.
+var databases = map[string]string{}
+
+// database gives the URL of the PostgreSQL database that stands for a folder,
+// empty at first, within [TestOnPostgreSQL], and nothing elsewhere: then the store
+// is in the folder.
+func database(t testing.TB, dir string) string {
 	if server == "" {
 		return ""
 	}
-	return pgtest.NewDatabase(t, server)
+	if databases[dir] == "" {
+		databases[dir] = pgtest.NewDatabase(t, server)
+	}
+	return databases[dir]
 }
 
 // TestOnPostgreSQL runs the tests of the store that say what it does, whichever
 // database it is on, on PostgreSQL.
 func TestOnPostgreSQL(t *testing.T) {
 	server = pgtest.Start(t)
-	defer func() { server = "" }()
+	defer func() { server = ""; clear(databases) }()
 	for name, test := range map[string]func(*testing.T){
 		"ARecoveryLooksAtItsPeriodOnly":                    TestARecoveryLooksAtItsPeriodOnly,
 		"ARecoveryBeginsInThePast":                         TestARecoveryBeginsInThePast,
@@ -51,6 +58,14 @@ func TestOnPostgreSQL(t *testing.T) {
 		"AnEndedDeliveryStandsInTheHistory":                TestAnEndedDeliveryStandsInTheHistory,
 		"ResultsShareABatchWithThoseThatNoLongerFit":       TestResultsShareABatchWithThoseThatNoLongerFit,
 		"AnIdempotencyKeyGivesTheFirstEventAgain":          TestAnIdempotencyKeyGivesTheFirstEventAgain,
+		"ClaimsGoSomeTimeAfterTheEnd":                      TestClaimsGoSomeTimeAfterTheEnd,
+		"WordsThatComeLateAreNotKept":                      TestWordsThatComeLateAreNotKept,
+		"CheckKnowsWhenClaimsGo":                           TestCheckKnowsWhenClaimsGo,
+		"PlacesInStatusLists":                              TestPlacesInStatusLists,
+		"ResultsAreCounted":                                TestResultsAreCounted,
+		"CountingNeverKeepsTheHouse":                       TestCountingNeverKeepsTheHouse,
+		"SamplesAreNotCounted":                             TestSamplesAreNotCounted,
+		"SizeTellsOfTheStore":                              TestSizeTellsOfTheStore,
 	} {
 		t.Run(name, test)
 	}
@@ -62,7 +77,7 @@ func TestOnPostgreSQL(t *testing.T) {
 }
 
 func testOneServerAtATime(t *testing.T) {
-	url := database(t)
+	url := database(t, t.TempDir())
 	first, err := store.Open(t.Context(), store.Options{Database: url})
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +109,7 @@ func testOneServerAtATime(t *testing.T) {
 // testBothHaveTheSameColumns holds that a migration of one database is one of the
 // other, too.
 func testBothHaveTheSameColumns(t *testing.T) {
-	for _, url := range []string{"", database(t)} {
+	for _, url := range []string{"", database(t, t.TempDir())} {
 		s, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Database: url})
 		if err != nil {
 			t.Fatal(err)
@@ -127,7 +142,7 @@ var columns []string
 // testALostConnectionIsReplaced cuts every connection of a store: the next write
 // is refused and not lost in silence, and those after it go on.
 func testALostConnectionIsReplaced(t *testing.T) {
-	url := database(t)
+	url := database(t, t.TempDir())
 	s, err := store.Open(t.Context(), store.Options{Database: url})
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +165,7 @@ func testALostConnectionIsReplaced(t *testing.T) {
 // testAnAnswerToACommitIsLost cuts the connection between a commit and its
 // answer: nobody can know, and what is written next collides with nothing.
 func testAnAnswerToACommitIsLost(t *testing.T) {
-	url := database(t)
+	url := database(t, t.TempDir())
 	proxy := pgtest.NewProxy(t, url)
 	o := &opened{clock: newClock()}
 	var err error
@@ -240,7 +255,7 @@ func cutConnections(t *testing.T, url string) {
 // testALateWriteIsRefused has a server lose its connections, and with them the
 // lock, without knowing, and another take the database over meanwhile.
 func testALateWriteIsRefused(t *testing.T) {
-	url := database(t)
+	url := database(t, t.TempDir())
 	fatal := make(chan error, 10)
 	late, err := store.Open(t.Context(), store.Options{Database: url, OnFatal: func(err error) { fatal <- err }})
 	if err != nil {

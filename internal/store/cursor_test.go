@@ -13,7 +13,8 @@ import (
 // event that is still there.
 func TestACursorOutlivesItsEvent(t *testing.T) {
 	clock := newClock()
-	s, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Database: database(t), Now: clock.Now, Retention: 24 * time.Hour})
+	dir := t.TempDir()
+	s, err := store.Open(t.Context(), store.Options{Database: database(t, dir), Dir: dir, Now: clock.Now, Retention: 24 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,12 @@ func (s *Store) Hush() {
 	s.w.in.busy = time.Time{}
 }
 
+// StatusRange is how many places are taken from a status list at once.
+const StatusRange = statusRange
+
+// HaveStatusListsOf makes new status lists smaller than usual.
+func (s *Store) HaveStatusListsOf(places int64) { s.statusListSize = places }
+
 // Columns gives all columns of the store's tables, "table.column".
 func (s *Store) Columns(ctx context.Context) (out []string, err error) {
 	query := "SELECT m.name || '.' || c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'"

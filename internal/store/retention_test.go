@@ -12,8 +12,9 @@ import (
 func openKeeping(t *testing.T, retention time.Duration) *opened {
 	t.Helper()
 	o := &opened{clock: newClock()}
+	dir := t.TempDir()
 	var err error
-	if o.Store, err = store.Open(t.Context(), store.Options{Dir: t.TempDir(), Database: database(t), Now: o.clock.Now, Retention: retention}); err != nil {
+	if o.Store, err = store.Open(t.Context(), store.Options{Database: database(t, dir), Dir: dir, Now: o.clock.Now, Retention: retention}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { o.Store.Close() })

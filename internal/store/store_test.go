@@ -45,7 +45,7 @@ func open(t *testing.T, dir string) *opened {
 	t.Helper()
 	o := &opened{clock: newClock()}
 	var err error
-	o.Store, err = store.Open(t.Context(), store.Options{Dir: dir, Database: database(t), Now: o.clock.Now, OnWake: func(w []tidings.Wake) {
+	o.Store, err = store.Open(t.Context(), store.Options{Dir: dir, Database: database(t, dir), Now: o.clock.Now, OnWake: func(w []tidings.Wake) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.wakes = append(o.wakes, w...)
