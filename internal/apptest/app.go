@@ -70,7 +70,7 @@ func New(t testing.TB, options ...Option) *App {
 		t.Fatal(err)
 	}
 	a.cfg = app.Default()
-	a.cfg.Listen, a.cfg.Data = "127.0.0.1:0", a.Dir
+	a.cfg.Listen, a.cfg.Data, a.cfg.Database = "127.0.0.1:0", a.Dir, Database(t, a.Dir)
 	a.cfg.TLSCert, a.cfg.TLSKey = files.Cert, files.Key
 	a.cfg.EgressAllow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	a.cfg.EgressRoots = ca.Pool()

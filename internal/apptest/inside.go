@@ -52,6 +52,7 @@ func NewInside(t testing.TB, options ...Option) *Inside {
 	t.Helper()
 	i := &Inside{Clock: &Clock{now: time.Date(2026, 3, 5, 16, 30, 12, 345e6, time.UTC)}, Logs: &Log{}, t: t, cfg: app.Default()}
 	i.cfg.Listen, i.cfg.Data, i.cfg.PublicURL = "127.0.0.1:0", quickDir(t), "https://issuer.example"
+	i.cfg.Database = Database(t, i.cfg.Data)
 	i.cfg.ClientID, i.cfg.ClientSecret = ClientID, ClientSecret
 	i.cfg.Now, i.cfg.Retention = i.Clock.Now, 0
 	i.cfg.Log = slog.New(slog.NewTextHandler(i.Logs, &slog.HandlerOptions{Level: slog.LevelWarn}))

@@ -46,7 +46,7 @@ func managedAt(t *testing.T, options ...apptest.Option) (*apptest.App, *shifted)
 // beside works with the store of a server as a command beside it does.
 func beside(t *testing.T, dir string, now func() time.Time, do func(*store.Store)) {
 	t.Helper()
-	s, err := store.Open(context.Background(), store.Options{Dir: dir, Shared: true, Now: now})
+	s, err := store.Open(context.Background(), store.Options{Dir: dir, Database: apptest.Database(t, dir), Shared: true, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

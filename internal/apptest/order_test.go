@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tidings"
+	"tidings/internal/apptest"
 	"tidings/internal/delivery"
 	"tidings/internal/store"
 )
@@ -189,7 +190,7 @@ func TestOrderAndDeliveryOverFailuresAndCrashes(t *testing.T) {
 func newTrial(t *testing.T, dir string, seed uint64) *trial {
 	w := &trial{t: t, seed: seed, luck: rand.New(rand.NewPCG(seed, 1)), story: map[string][]string{}, reached: map[string]*reachedness{}}
 	var err error
-	w.Store, err = store.Open(t.Context(), store.Options{Dir: dir, OnWake: func(wakes []tidings.Wake) {
+	w.Store, err = store.Open(t.Context(), store.Options{Dir: dir, Database: apptest.Database(t, dir), OnWake: func(wakes []tidings.Wake) {
 		if e := w.engine.Load(); e != nil {
 			e.Wake(wakes)
 		}

@@ -10,6 +10,28 @@ import (
 	"tidings/internal/pgtest"
 )
 
+// TestOnPostgreSQL runs tests of the whole on PostgreSQL that otherwise run on
+// the embedded database.
+func TestOnPostgreSQL(t *testing.T) {
+	apptest.OnPostgreSQL(t)
+	t.Setenv("TIDINGS_CRASH_EVENTS", "600")
+	t.Setenv("TIDINGS_ORDER_SEEDS", "2")
+	t.Setenv("TIDINGS_TRUTH_RUNS", "20")
+	for name, test := range map[string]func(*testing.T){
+		"AnEventArrivesSigned": TestAnEventArrivesSigned,
+		"AFailedAttemptIsRetriedAndLaterEventsOfTheIssuanceWait": TestAFailedAttemptIsRetriedAndLaterEventsOfTheIssuanceWait,
+		"KillLosesNothing":                          TestKillLosesNothing,
+		"KillBetweenCodesAndRefreshes":              TestKillBetweenCodesAndRefreshes,
+		"OrderAndDeliveryOverFailuresAndCrashes":    TestOrderAndDeliveryOverFailuresAndCrashes,
+		"ASuccessInFlightDoesNotEndAPause":          TestASuccessInFlightDoesNotEndAPause,
+		"AStreamLosesAndRepeatsNothingOverARestart": TestAStreamLosesAndRepeatsNothingOverARestart,
+		"ListsGiveEachItemOnceWhileItemsAreAdded":   TestListsGiveEachItemOnceWhileItemsAreAdded,
+		"EventsAreTrueOfEverySchedule":              TestEventsAreTrueOfEverySchedule,
+	} {
+		t.Run(name, test)
+	}
+}
+
 // A whole server on PostgreSQL: what it accepts is delivered, also over a
 // restart, and the command line works beside it.
 func TestAServerOnPostgreSQL(t *testing.T) {

@@ -68,6 +68,9 @@ func Serve(t testing.TB, s Setup) *Process {
 	p.args = append([]string{"serve", "--listen", address, "--data", s.Dir, "--tls-cert", files.Cert, "--tls-key", files.Key,
 		"--egress-ca", files.CA, "--egress-allow", "127.0.0.0/8"}, s.Flags...)
 	p.env = append(environment(), "TIDINGS_DATA="+s.Dir, "TIDINGS_CLIENT_ID="+ClientID, "TIDINGS_CLIENT_SECRET="+ClientSecret)
+	if database := Database(t, s.Dir); database != "" {
+		p.env = append(p.env, "TIDINGS_DATABASE="+database)
+	}
 	p.env = append(p.env, s.Env...)
 	p.API = NewAPI(t, "https://"+address, ca)
 	t.Cleanup(p.finish)

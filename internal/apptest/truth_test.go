@@ -62,7 +62,8 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 		withoutRaceDetector(t)
 		return
 	}
-	draw(t, setting(t, "TIDINGS_TRUTH_RUNS", 1000))
+	runs := setting(t, "TIDINGS_TRUTH_RUNS", 1000)
+	draw(t, runs)
 	server := apptest.NewInside(t, func(c *app.Config) { c.Sandbox = true })
 	w := newWallet(t, server.API).WithClock(server.Clock.Now)
 	s := schedule{server: server, wallet: w}
@@ -98,7 +99,7 @@ func TestEventsAreTrueOfEverySchedule(t *testing.T) {
 	server.Check()
 	t.Logf("how the issuances ended: %v", ends)
 	for _, end := range []string{"completed wallet", "completed grace", "expired ", "failed abandoned", "failed incomplete", "failed tx_code", "failed canceled", "failed denied", "failed undecided", "failed credential_failure", "failed credential_deleted"} {
-		if ends[end] == 0 && !t.Failed() {
+		if ends[end] == 0 && runs >= 100 && !t.Failed() {
 			t.Errorf("no issuance ended as %q: the test shows too little", end)
 		}
 	}
