@@ -310,3 +310,15 @@ func TestAddressesThatMeanNothing(t *testing.T) {
 		}
 	}
 }
+
+// Where an outside issuer gives out the tokens, the clients of this installation
+// open the console, which has no other sign-in, and nothing else.
+func TestLocalClientsOpenTheConsoleBesideAnOutsideIssuer(t *testing.T) {
+	a := apptest.New(t, func(c *app.Config) { c.AuthIssuer = "https://127.0.0.1:1" })
+	v := visit(t, a)
+	v.signIn(apptest.ClientID, apptest.ClientSecret)
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {apptest.ClientID}, "client_secret": {apptest.ClientSecret}}
+	if answer, body := v.take(v.http.PostForm(a.URL+auth.TokenPath, form)); answer.StatusCode != http.StatusNotFound {
+		t.Errorf("a local client gets a token: %d %s", answer.StatusCode, body)
+	}
+}
