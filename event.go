@@ -57,6 +57,10 @@ var FilterableEventTypes = slices.Concat(IssuanceEventTypes,
 	[]EventType{VerificationRequested, VerificationVerified, VerificationFailed, VerificationExpired, VerificationData},
 	CredentialEventTypes, OperationalEventTypes)
 
+// SampleEventTypes are the types of which there are samples: all that are made at
+// present.
+var SampleEventTypes = slices.Concat(IssuanceEventTypes, CredentialEventTypes, OperationalEventTypes)
+
 // presentationAliases are the older names of four verifier events.
 var presentationAliases = map[EventType]EventType{
 	"openid4vc.presentation.requested": VerificationRequested,
@@ -189,6 +193,28 @@ func (e Event) Body() []byte {
 		b = append(append(append(append(append(b, '"'), m.name...), `":"`...), m.value...), '"')
 	}
 	return append(b, "}}"...)
+}
+
+// sampleID stands in a sample for the id of what it tells of: there is none.
+const sampleID = "sample"
+
+// Sample gives an event of the type that tells of nothing that happened.
+func Sample(t EventType) (Event, error) {
+	e := Event{Type: t, Test: true}
+	switch {
+	case slices.Contains(OperationalEventTypes, t):
+		e.Payload.EndpointID = sampleID
+		if t == EndpointWasDisabled {
+			e.Payload.Reason = DisabledFailing
+		}
+		return e, nil
+	case slices.Contains(CredentialEventTypes, t):
+		e.Payload.OpenID4VCCredentialID = sampleID
+	case !slices.Contains(IssuanceEventTypes, t):
+		return Event{}, Invalid("/eventType", "There is no sample of an event type %q; there is one of %s.", t, joinTypes(SampleEventTypes))
+	}
+	e.IssuanceID, e.Payload.OpenID4VCIssuanceID = sampleID, sampleID
+	return e, nil
 }
 
 // NewEvent is an event that another issuer publishes.

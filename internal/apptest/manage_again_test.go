@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -69,6 +70,16 @@ func TestATestEventGoesToOneEndpointOnly(t *testing.T) {
 	r := ask(t, a.API, "POST", "/endpoints/"+id+"/test", apptest.Object{"eventType": "nope"}).want(t, http.StatusBadRequest)
 	if at, _ := r.problem(); at != "/eventType" {
 		t.Errorf("points to %q", at)
+	}
+	for i, want := range []string{
+		`{"eventType":"openid4vc.credential.revoked","payload":{"openId4VcIssuanceId":"sample","openId4VcCredentialId":"sample"}}`,
+		`{"eventType":"tidings.endpoint.failing","payload":{"endpointId":"sample"}}`,
+		`{"eventType":"tidings.endpoint.disabled","payload":{"endpointId":"sample","reason":"failing"}}`,
+	} { // opt-in, too
+		ask(t, a.API, "POST", "/endpoints/"+id+"/test", apptest.Object{"eventType": strings.Split(want, `"`)[3]}).want(t, http.StatusAccepted)
+		if got := receiver.Wait(4 + i)[3+i]; string(got.Body) != want || got.Header.Get("webhook-test") != "true" {
+			t.Errorf("the sample is %s, want %s", got.Body, want)
+		}
 	}
 	ask(t, stranger(t, a, "other"), "POST", "/endpoints/"+id+"/test", nil).want(t, http.StatusNotFound)
 	change(t, a.API, id, apptest.Object{"status": "disabled"})

@@ -146,7 +146,7 @@ var dictionary = map[string]words{
 	"Rotation":                    {text: "Says how a secret is replaced."},
 	"Rotation.gracePeriodSeconds": {text: "For how many seconds the old secret signs along. Left out, it is a day.", schema: object{"minimum": 0, "maximum": int64(maxRotationGrace / time.Second)}},
 	"TestRequest":                 {text: "Asks for a sample event."},
-	"TestRequest.eventType":       {text: "Its type. Left out, it is " + string(tidings.IssuanceCompleted) + ".", schema: object{"enum": names(tidings.IssuanceEventTypes)}},
+	"TestRequest.eventType":       {text: "Its type. Left out, it is " + string(tidings.IssuanceCompleted) + ".", schema: object{"enum": names(tidings.SampleEventTypes)}},
 
 	"NewRecovery":         {text: "Asks to send again what an endpoint did not get in a period."},
 	"NewRecovery.since":   {text: "The beginning of the period, not before what the installation still keeps.", required: true, schema: wordsTime},

@@ -15,8 +15,10 @@ import (
 // TestEndpoint sends a sample event to one endpoint only, and gives the
 // delivery.
 func (s *Store) TestEndpoint(ctx context.Context, org int64, id string, typ tidings.EventType, o tidings.Origin) (tidings.Delivery, error) {
-	sample := tidings.Event{Type: typ, Test: true, IssuanceID: sampleIssuance}
-	sample.Payload.OpenID4VCIssuanceID = sampleIssuance
+	sample, err := tidings.Sample(typ)
+	if err != nil {
+		return tidings.Delivery{}, err
+	}
 	return s.makeDelivery(ctx, org, o, func(t *tx) (int64, error) {
 		e, err := s.readEndpoint(t.query, liveEndpoint, org, id)
 		if err != nil {
@@ -34,9 +36,6 @@ func (s *Store) TestEndpoint(ctx context.Context, org int64, id string, typ tidi
 		return deliveries[0], nil
 	})
 }
-
-// sampleIssuance is the issuance that sample events are about: there is none.
-const sampleIssuance = "sample"
 
 // RetryDelivery sends a delivery again: a pending one is due now, an ended one
 // gives a new delivery of the same event.
@@ -156,7 +155,7 @@ func (s *Store) startRecovery(t *tx, e tidings.Endpoint, since, until time.Time,
 	}
 	switch {
 	case s.retention > 0 && since.Before(now.Add(-s.retention)):
-		return 0, tidings.Invalid(at, "Events are kept for %v: the oldest time to go back to is %s.", s.retention, now.Add(-s.retention).Format("2006-01-02T15:04:05.000Z"))
+		return 0, tidings.Invalid(at, "Events of that time may be gone: the oldest time to go back to is %s.", now.Add(-s.retention).Format("2006-01-02T15:04:05.000Z"))
 	case !since.Before(until):
 		return 0, tidings.Invalid(at, "The period must begin before it ends, and not in the future.")
 	}
