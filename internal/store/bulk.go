@@ -37,27 +37,31 @@ func (r *rows) reset() {
 func (r *rows) add(args ...any) { r.args = append(r.args, args...) }
 
 // bulkStatement is a statement for any number of rows: what stands before and
-// behind them, and the columns of one.
+// behind them, and the types of their columns, a letter each: i for an integer,
+// t for text, b for bytes.
 type bulkStatement struct {
-	before, behind string
-	columns        int
-	cast           bool // the first row says of what type its columns are
+	before, behind, types string
+	cast                  bool // the first row says of what type its columns are
 }
 
 // insertInto makes the statement that inserts rows.
-func insertInto(table, columns string) bulkStatement {
-	return bulkStatement{before: "INSERT INTO " + table + " (" + columns + ") VALUES ", columns: strings.Count(columns, ",") + 1}
+func insertInto(table, columns, types string) bulkStatement {
+	return bulkStatement{before: "INSERT INTO " + table + " (" + columns + ") ", types: types}
 }
 
 var (
-	insertEvents     = insertInto("event", "id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, test, created_at")
-	insertQueue      = insertInto("queue", "endpoint_id, due, id, event_id, issuance_key, attempt_count, retry_of, created_at, kind")
-	insertDeliveries = insertInto("delivery", "id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind, late")
-	insertAttempts   = insertInto("attempt", "delivery_id, number, started_at, duration_us, dns_us, connect_us, tls_us, wait_us, status_code, error_code, error, response_excerpt")
+	insertEvents     = insertInto("event", "id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, test, created_at", "iiiittbiii")
+	insertQueue      = insertInto("queue", "endpoint_id, due, id, event_id, issuance_key, attempt_count, retry_of, created_at, kind", "iiiiiiiii")
+	insertDeliveries = insertInto("delivery", "id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind, late", "iiiittiiiiii")
+	insertAttempts   = insertInto("attempt", "delivery_id, number, started_at, duration_us, dns_us, connect_us, tls_us, wait_us, status_code, error_code, error, response_excerpt", "iiiiiiiiittb")
 
-	deleteEnded = bulkStatement{before: "DELETE FROM queue WHERE (endpoint_id, due, id) IN (VALUES ", behind: ")", columns: 3, cast: true}
-	countLanes  = bulkStatement{before: "WITH v (endpoint, change) AS (VALUES ", columns: 2, cast: true,
+	deleteEnded = bulkStatement{before: "DELETE FROM queue WHERE (endpoint_id, due, id) IN (", behind: ")", types: "iii", cast: true}
+	countLanes  = bulkStatement{before: "WITH v (endpoint, change) AS (", types: "ii", cast: true,
 		behind: ") UPDATE lane SET backlog = backlog + v.change FROM v WHERE lane.endpoint_id = v.endpoint"}
+	issuancesWaiting = bulkStatement{before: "WITH v (issuance) AS (", types: "i", cast: true,
+		behind: ") SELECT v.issuance FROM v WHERE EXISTS (SELECT 1 FROM queue WHERE issuance_key = v.issuance)"}
+	fanoutsOf = bulkStatement{before: "WITH v (organisation) AS (", types: "i", cast: true,
+		behind: ") SELECT v.organisation, p.id, p.filter_types FROM v CROSS JOIN endpoint p ON p.organisation_id = v.organisation AND p.deleted_at IS NULL ORDER BY p.id"}
 )
 
 // bulkSizes are the numbers of rows for which there are statements. Few, as each
@@ -67,17 +71,18 @@ var bulkSizes = [...]int{64, 16, 4, 1}
 // text is the statement for n rows.
 func (s bulkStatement) text(n int) string {
 	var b strings.Builder
-	b.WriteString(s.before)
-	for i := range n * s.columns {
+	b.WriteString(s.before + "VALUES ")
+	columns := len(s.types)
+	for i := range n * columns {
 		switch {
 		case i == 0:
 			b.WriteString("(")
-		case i%s.columns == 0:
+		case i%columns == 0:
 			b.WriteString("), (")
 		default:
 			b.WriteString(", ")
 		}
-		if s.cast && i < s.columns {
+		if s.cast && i < columns {
 			b.WriteString("CAST($" + strconv.Itoa(i+1) + " AS BIGINT)")
 		} else {
 			b.WriteString("$" + strconv.Itoa(i+1))
@@ -89,7 +94,7 @@ func (s bulkStatement) text(n int) string {
 // bulkTexts are the texts of all sizes.
 var bulkTexts = func() map[string][len(bulkSizes)]string {
 	all := map[string][len(bulkSizes)]string{}
-	for _, s := range []bulkStatement{insertEvents, insertQueue, insertDeliveries, insertAttempts, deleteEnded, countLanes} {
+	for _, s := range []bulkStatement{insertEvents, insertQueue, insertDeliveries, insertAttempts, deleteEnded, countLanes, issuancesWaiting, fanoutsOf} {
 		var texts [len(bulkSizes)]string
 		for i, n := range bulkSizes {
 			texts[i] = s.text(n)
@@ -99,29 +104,49 @@ var bulkTexts = func() map[string][len(bulkSizes)]string {
 	return all
 }()
 
-// writeRows runs a statement over rows, and tells how many it touched.
-func (t *tx) writeRows(s bulkStatement, r *rows) (touched int, err error) {
+// eachPiece gives the statements, with their arguments, that together do s for
+// all rows.
+func (t *tx) eachPiece(s bulkStatement, r *rows, do func(text string, args []any) error) error {
 	defer r.reset()
-	args, texts := r.args, bulkTexts[s.before]
+	args, texts, columns := r.args, bulkTexts[s.before], len(s.types)
+	if t.w.columnar && len(args) > columns {
+		return do(s.byColumn(), columnsOf(s.types, args))
+	}
 	for i, n := range bulkSizes {
-		for len(args) >= n*s.columns {
-			before := t.rows
-			changed, err := t.exec(texts[i], args[:n*s.columns]...)
-			if err != nil {
-				return touched, err
+		for len(args) >= n*columns {
+			if err := do(texts[i], args[:n*columns]); err != nil {
+				return err
 			}
-			t.rows = before // they were counted when they were collected
-			touched, args = touched+int(changed), args[n*s.columns:]
+			args = args[n*columns:]
 		}
 	}
-	return touched, nil
+	return nil
+}
+
+// writeRows runs a statement over rows, and tells how many it touched.
+func (t *tx) writeRows(s bulkStatement, r *rows) (touched int, err error) {
+	err = t.eachPiece(s, r, func(text string, args []any) error {
+		before := t.rows
+		changed, err := t.exec(text, args...)
+		if err == nil {
+			t.rows = before // they were counted when they were collected
+		}
+		touched += int(changed)
+		return err
+	})
+	return touched, err
+}
+
+// readRows runs a query over rows, and hands each that it gives to scan.
+func (t *tx) readRows(s bulkStatement, r *rows, scan func(scanner) error) error {
+	return t.eachPiece(s, r, func(text string, args []any) error { return t.query(text, args, scan) })
 }
 
 // settle writes what is collected. Where not all of it can be written, the batch
 // has to be run item by item.
 func (t *tx) settle() error {
 	b := &t.w.bulk
-	ended := len(b.ended.args) / deleteEnded.columns
+	ended := len(b.ended.args) / len(deleteEnded.types)
 	deleted, err := t.writeRows(deleteEnded, &b.ended)
 	if err == nil && deleted != ended {
 		return errIsolate // something was canceled, or is due at another time

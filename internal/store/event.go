@@ -24,7 +24,8 @@ const idempotencyLife = 24 * time.Hour
 // key was used before for the same event are given again, not made again.
 // Errors point to "/N/…", also where there is only one event.
 func (s *Store) Publish(ctx context.Context, org int64, events []tidings.NewEvent, idem *tidings.Idempotency) (out []tidings.Event, err error) {
-	err = s.w.submit(ctx, classPublish, org, len(events), func(t *tx) (err error) {
+	it := &item{class: classPublish, organisation: org, rows: len(events), issuances: issuancesOf(events)}
+	it.do = func(t *tx) (err error) {
 		keys, again, err := t.idempotentAll(org, idem, func() ([]int64, error) {
 			out, err = s.publish(t, org, events)
 			return s.keysOfEvents(out), err
@@ -33,8 +34,58 @@ func (s *Store) Publish(ctx context.Context, org int64, events []tidings.NewEven
 			out, err = s.eventsByKey(t, keys, events)
 		}
 		return err
-	})
+	}
+	err = s.w.await(ctx, it)
 	return out, err
+}
+
+func issuancesOf(events []tidings.NewEvent) []int64 {
+	out := make([]int64, len(events))
+	for i := range events {
+		out[i] = issuanceKey(events[i].IssuanceID)
+	}
+	return out
+}
+
+// lookAhead reads at once, before the first publish of a batch, what each of them
+// would read by itself: where their organisations' events go, and which of their
+// issuances have events that are pending.
+func (t *tx) lookAhead(items []*item) error {
+	if t.ahead || items[0].class != classPublish {
+		return nil
+	}
+	t.ahead = true
+	var organisations, issuances rows // what is not known yet
+	for _, it := range items {
+		if it.class != classPublish {
+			break
+		}
+		if _, ok := t.endpoints[it.organisation]; !ok {
+			t.endpoints[it.organisation] = nil
+			organisations.add(it.organisation)
+		}
+		for _, key := range it.issuances {
+			if _, ok := t.waiting[key]; !ok {
+				t.waiting[key] = false
+				issuances.add(key)
+			}
+		}
+	}
+	err := t.readRows(fanoutsOf, &organisations, func(r scanner) error {
+		var org int64
+		p, err := scanFanEndpoint(r, &org)
+		t.endpoints[org] = append(t.endpoints[org], p)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return t.readRows(issuancesWaiting, &issuances, func(r scanner) error {
+		var key int64
+		err := r.Scan(&key)
+		t.waiting[key] = true
+		return err
+	})
 }
 
 func (s *Store) keysOfEvents(events []tidings.Event) []int64 {
@@ -216,7 +267,7 @@ func (s *Store) write(t *tx, org int64, e *tidings.Event, to []int64) (deliverie
 	return deliveries, t.put(insertEvents, &t.w.bulk.events, key, org, key, d.IssuanceKey, e.IssuanceID, string(e.Type), d.Body, len(to), number(e.Test), t.now)
 }
 
-const fanoutOf = "SELECT id, filter_types FROM endpoint WHERE organisation_id = $1 AND deleted_at IS NULL ORDER BY id"
+const fanoutOf = "SELECT organisation_id, id, filter_types FROM endpoint WHERE organisation_id = $1 AND deleted_at IS NULL ORDER BY id"
 
 // fanout gives the organisation's endpoints, read once per batch. Disabled ones
 // collect too.
@@ -227,17 +278,19 @@ func (t *tx) fanout(org int64) ([]fanEndpoint, error) {
 	found := []fanEndpoint{}
 	err := t.query(fanoutOf, []any{org},
 		func(r scanner) error {
-			var p fanEndpoint
-			var filter string
-			if err := r.Scan(&p.key, &filter); err != nil {
-				return err
-			}
-			p.filter = splitTypes(filter)
+			p, err := scanFanEndpoint(r, new(int64))
 			found = append(found, p)
-			return nil
+			return err
 		})
 	t.endpoints[org] = found
 	return found, err
+}
+
+func scanFanEndpoint(r scanner, organisation *int64) (p fanEndpoint, err error) {
+	var filter string
+	err = r.Scan(organisation, &p.key, &filter)
+	p.filter = splitTypes(filter)
+	return p, err
 }
 
 const heldDue = "SELECT due FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND attempt_count <= $3 ORDER BY due DESC LIMIT 1"
@@ -251,6 +304,9 @@ const heldAnywhere = "SELECT 1 FROM queue WHERE issuance_key = $1 LIMIT 1"
 func (t *tx) mayBeHeld(d *tidings.PendingDelivery) (bool, error) {
 	if d.Test || d.RetryOf != 0 {
 		return false, nil
+	}
+	if waits, known := t.waiting[d.IssuanceKey]; known {
+		return waits, nil
 	}
 	var one int
 	err := t.queryRow(heldAnywhere, []any{d.IssuanceKey}, &one)

@@ -44,6 +44,7 @@ type item struct {
 	class        class
 	organisation int64
 	rows         int
+	issuances    []int64 // keys of those that its events are about, to be looked up together
 	do           func(*tx) error
 	err          error
 	done         chan struct{}

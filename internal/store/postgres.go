@@ -111,6 +111,10 @@ func (p *postgres) bind(query string) string {
 	return strings.ReplaceAll(query, "CROSS JOIN", "JOIN")
 }
 
+// byIndex has every statement of a writer walk indexes. The statistics know
+// nothing of a queue that was empty a moment ago.
+const byIndex = ", set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+
 // begin lets one process write at a time, so that what a write reads in its
 // transaction is the truth, as it is with one writer, and positions are in the
 // order of the commits. A commit is on disk when it returns, whatever the server
@@ -118,7 +122,7 @@ func (p *postgres) bind(query string) string {
 // transaction, see [connection].
 func (p *postgres) begin() []string {
 	return []string{"BEGIN",
-		"SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
+		"SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)" + byIndex,
 		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", int64(lockWrite))}
 }
 
@@ -207,4 +211,46 @@ func migratePostgres(ctx context.Context, pool *sql.DB, shared bool) error {
 		}
 	}
 	return t.Commit()
+}
+
+// byColumn is the statement for any number of rows that come as an array for each
+// column: one round trip, and few parameters.
+func (s bulkStatement) byColumn() string {
+	arrays := make([]string, len(s.types))
+	for i, letter := range s.types {
+		arrays[i] = "$" + strconv.Itoa(i+1) + "::" + map[rune]string{'i': "bigint", 't': "text", 'b': "bytea"}[letter] + "[]"
+	}
+	return s.before + "SELECT * FROM unnest(" + strings.Join(arrays, ", ") + ")" + s.behind
+}
+
+// columnsOf turns rows into the arrays of their columns.
+func columnsOf(types string, rows []any) []any {
+	out := make([]any, len(types))
+	n := len(rows) / len(types)
+	for c, letter := range types {
+		switch letter {
+		case 'i':
+			out[c] = column(rows, c, len(types), n, wholeNumber)
+		case 't':
+			out[c] = column(rows, c, len(types), n, func(v any) string { return v.(string) })
+		case 'b':
+			out[c] = column(rows, c, len(types), n, func(v any) []byte { return v.([]byte) })
+		}
+	}
+	return out
+}
+
+func column[T any](rows []any, c, width, n int, value func(any) T) []T {
+	out := make([]T, n)
+	for i := range out {
+		out[i] = value(rows[i*width+c])
+	}
+	return out
+}
+
+func wholeNumber(v any) int64 {
+	if n, ok := v.(int); ok {
+		return int64(n)
+	}
+	return v.(int64)
 }

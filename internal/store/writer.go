@@ -27,6 +27,7 @@ type writer struct {
 	epoch     int64 // see [writer.serve]; 0: another may not take the store over
 	stmts     map[string]*sql.Stmt
 	bulk      bulk // what the batch that runs has collected
+	columnar  bool // many rows go as arrays of their columns
 	in        *inlets
 	keys      keys
 	shared    bool // this process visits a store that a server may hold open
@@ -52,7 +53,7 @@ func newWriter(ctx context.Context, d database, db *sql.DB, o Options) (*writer,
 	}
 	w := &writer{
 		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
-		keys: keys{node: serverNode}, retention: o.Retention, limit: o.Timeout, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
+		keys: keys{node: serverNode}, columnar: o.Database != "", retention: o.Retention, limit: o.Timeout, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
 	}
 	if w.onCommit == nil {
 		w.onCommit = func(Commit) {}
@@ -76,12 +77,17 @@ func newWriter(ctx context.Context, d database, db *sql.DB, o Options) (*writer,
 // transition has waited too long, it is withdrawn if the writer has not begun
 // it; otherwise its outcome is awaited, so that the answer is always true.
 func (w *writer) submit(ctx context.Context, c class, organisation int64, rows int, do func(*tx) error) error {
-	it := &item{class: c, organisation: organisation, rows: rows, do: do, done: make(chan struct{})}
+	return w.await(ctx, &item{class: c, organisation: organisation, rows: rows, do: do})
+}
+
+// await queues an item and waits for it, as submit says.
+func (w *writer) await(ctx context.Context, it *item) error {
+	it.done = make(chan struct{})
 	if err := w.in.push(it); err != nil {
 		return err
 	}
 	var patience <-chan time.Time
-	if c == classTransition {
+	if it.class == classTransition {
 		timer := time.NewTimer(transitionPatience)
 		defer timer.Stop()
 		patience = timer.C
@@ -162,7 +168,7 @@ var errIsolate = errors.New("an item of the batch failed")
 
 func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	begun := time.Now()
-	t := &tx{w: w, alone: items[0].class == classHouse, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}}
+	t := &tx{w: w, alone: items[0].class == classHouse, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}, waiting: map[int64]bool{}}
 	w.bulk.reset()
 	var end context.CancelFunc
 	t.ctx, end = bounded(context.Background(), w.limit)
@@ -174,7 +180,11 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		it := items[n]
 		n++
 		it.err = nil
-		if err := t.run(it, isolate); err != nil {
+		err := t.lookAhead(items[n-1:])
+		if err == nil {
+			err = t.run(it, isolate)
+		}
+		if err != nil {
 			w.rollback()
 			if errors.Is(err, errIsolate) {
 				return n, err
@@ -285,6 +295,8 @@ type tx struct {
 	states    []tidings.IssuanceState // that issuances entered
 	ended     []Ended                 // deliveries
 	endpoints map[int64][]fanEndpoint // by organisation, as read in this batch
+	ahead     bool                    // the publishes were looked through
+	waiting   map[int64]bool          // by issuance, whether an event of it was pending then
 }
 
 type backlogChange struct {
