@@ -32,6 +32,7 @@ type cli struct {
 	Client clientCommand `cmd:"" help:"Manage the clients that may ask for access tokens; works beside a running server."`
 	Key    keyCommand    `cmd:"" help:"Manage the keys that sign an organisation's credentials; works beside a running server."`
 	Check  checkCommand  `cmd:"" help:"Prove the store's invariants; works beside a running server."`
+	Move   moveCommand   `cmd:"" help:"Move an embedded installation, with all that is pending and all keys, to an empty PostgreSQL."`
 	Demo   demoCommand   `cmd:"" help:"Show everything once on this machine: issue credentials and watch each webhook arrive, retried and deduplicated."`
 	Bench  benchCommand  `cmd:"" help:"Measure this machine: deliveries a second, latency, processor time and memory, beside a bare loop."`
 

@@ -88,6 +88,10 @@ func environment() (out []string) {
 	return out
 }
 
+// Use has the process keep its data in a PostgreSQL from its next start on, and
+// its commands too.
+func (p *Process) Use(database string) { p.env = append(p.env, "TIDINGS_DATABASE="+database) }
+
 // freeAddress gives a loopback address below the ports that systems give to
 // outgoing connections, so that it is free again for the next start.
 func freeAddress(t testing.TB) string {

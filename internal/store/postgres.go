@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5" // PostgreSQL's protocol in pure Go, kept for a decade
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"tidings"
 )
 
 // postgres is the shared database. Until lanes are shared over nodes, one server
@@ -53,7 +55,7 @@ func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *s
 	defer end()
 	var version int
 	if err := pool.QueryRowContext(opening, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
-		return nil, nil, nil, fmt.Errorf("opening the database: %w", err)
+		return nil, nil, nil, tidings.Unavailable(time.Second, err, "The database cannot be opened.")
 	}
 	if version < minPostgres {
 		return nil, nil, nil, fmt.Errorf("PostgreSQL %d is too old: 14 or newer is needed", version/10000)
@@ -76,7 +78,7 @@ const writers = 3
 func connection(o Options) (*pgx.ConnConfig, error) {
 	cfg, err := pgx.ParseConfig(o.Database)
 	if err != nil {
-		return nil, errors.New("the database's URL cannot be read; it is like postgres://user@host/database") // the error holds the password
+		return nil, tidings.Invalid("", "The database's URL cannot be read; it is like postgres://user@host/database.") // the error holds the password
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = o.Timeout
@@ -115,6 +117,9 @@ func (p *postgres) bind(query string) string {
 // nothing of a queue that was empty a moment ago.
 const byIndex = ", set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
 
+// syncCommits has a transaction be on disk when its commit returns.
+const syncCommits = "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"
+
 // begin lets one process write at a time, so that what a write reads in its
 // transaction is the truth, as it is with one writer, and positions are in the
 // order of the commits. A commit is on disk when it returns, whatever the server
@@ -122,7 +127,7 @@ const byIndex = ", set_config('enable_seqscan', 'off', true), set_config('enable
 // transaction, see [connection].
 func (p *postgres) begin() []string {
 	return []string{"BEGIN",
-		"SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)" + byIndex,
+		syncCommits + byIndex,
 		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", int64(lockWrite))}
 }
 

@@ -19,6 +19,9 @@ import (
 	"tidings"
 )
 
+// defaultTimeout is how long PostgreSQL may take.
+const defaultTimeout = 10 * time.Second
+
 // Options says which store to open and how.
 type Options struct {
 	Dir    string // the data folder of the embedded database; made with mode 0700 where it is missing
@@ -86,7 +89,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	o.Timeout, o.Connections = cmp.Or(o.Timeout, 10*time.Second), cmp.Or(o.Connections, 10)
+	o.Timeout, o.Connections = cmp.Or(o.Timeout, defaultTimeout), cmp.Or(o.Connections, 10)
 	if o.Database == "" {
 		o.Timeout = 0 // nothing is between the process and its file
 	}
