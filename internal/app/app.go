@@ -19,6 +19,7 @@ import (
 	"tidings/internal/egress"
 	"tidings/internal/issuer"
 	"tidings/internal/server"
+	"tidings/internal/site"
 	"tidings/internal/store"
 )
 
@@ -111,7 +112,11 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.api, a.handler = api, routes(api, tokens, a.issuer, a.console, counts.serve(a))
+	manual, err := documentation(cfg)
+	if err != nil {
+		return nil, err
+	}
+	a.api, a.handler = api, routes(api, tokens, a.issuer, a.console, manual, counts.serve(a))
 	return a, nil
 }
 
@@ -120,7 +125,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 func (a *App) Handler() http.Handler { return a.handler }
 
 // routes says who answers what.
-func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer, pages, counts http.Handler) http.Handler {
+func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer, pages, manual, counts http.Handler) http.Handler {
 	const oidc = "/iam/realms/product-hub/protocol/openid-connect"
 	protocol := issuer.Handler()
 	mux := http.NewServeMux()
@@ -132,6 +137,8 @@ func routes(api http.Handler, tokens tokenService, issuer *issuer.Issuer, pages,
 	mux.Handle("/.well-known/webhook-keys/", api)
 	mux.Handle("/invitation", protocol)
 	mux.Handle("GET /metrics", counts)
+	mux.Handle(site.Prefix, manual)
+	mux.Handle(site.Prefix+"/", manual)
 	mux.Handle(console.Prefix, pages)
 	mux.Handle(console.Prefix+"/", pages)
 	return mux

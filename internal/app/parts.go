@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"io/fs"
 	"log"
 	"log/slog"
 	"net"
@@ -11,9 +12,13 @@ import (
 	"time"
 
 	"tidings"
+	"tidings/deploy"
+	"tidings/docs"
+	"tidings/examples"
 	"tidings/internal/delivery"
 	"tidings/internal/egress"
 	"tidings/internal/server"
+	"tidings/internal/site"
 )
 
 // wake hands the store's wakes to the engine. Those that come before there is
@@ -34,6 +39,14 @@ func (s sender) Post(ctx context.Context, url string, header http.Header, body [
 		ErrorCode: string(r.Code), Error: r.Error, Duration: r.Timing.Total,
 		Timing: tidings.Timing{DNS: r.Timing.DNS, Connect: r.Timing.Connect, TLS: r.Timing.TLS, Wait: r.Timing.Wait},
 	}
+}
+
+// documentation gives the site of the texts that this program holds.
+func documentation(cfg Config) (*site.Site, error) {
+	return site.New(site.Config{
+		Files:   map[string]fs.FS{"docs": docs.Files, "examples": examples.Files, "deploy": deploy.Files},
+		OpenAPI: server.OpenAPIPath, Version: cfg.Version, Log: cfg.Log,
+	})
 }
 
 const (

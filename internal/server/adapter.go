@@ -164,7 +164,7 @@ func (s *Server) refuse(pattern string, err error) http.HandlerFunc {
 
 // unknown answers where no route is.
 func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
-	s.refuse("unknown", &tidings.Error{Kind: tidings.KindNotFound, Message: "There is no such route; the API stands below " + Prefix + "."})(w, r)
+	s.refuse("unknown", &tidings.Error{Kind: tidings.KindNotFound, Message: "There is no such route; the API stands below " + Prefix + ", and its description at /docs."})(w, r)
 }
 
 // work takes the steps of every request in order. A panic becomes an error:

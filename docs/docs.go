@@ -1,0 +1,11 @@
+// Package docs holds the documentation's text, for the site that the server
+// shows of it.
+package docs
+
+import "embed"
+
+// Files are the pages and, of the pictures, those that they show.
+//
+//go:embed *.md decisions/*.md
+//go:embed images/overview-failing-light.png images/issuance-completed-light.png
+var Files embed.FS
