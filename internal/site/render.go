@@ -101,7 +101,7 @@ func addressOf(source string) string {
 
 func (c *content) renderPage(p *page, source []byte) error {
 	doc := markdown.Parser().Parse(text.NewReader(source))
-	var away []ast.Node // links to what the site does not have
+	var away []ast.Node // links and pictures that the site does not have
 	var now *section
 	p.sections = []section{{}}
 	now = &p.sections[0]
@@ -122,7 +122,7 @@ func (c *content) renderPage(p *page, source []byte) error {
 			}
 		case *ast.Image:
 			if n.Destination = c.link(p, n.Destination); n.Destination == nil {
-				return ast.WalkStop, fmt.Errorf("a picture is not embedded")
+				away = append(away, n)
 			}
 		case *ast.Text:
 			now.text += string(n.Segment.Value(source)) + " "

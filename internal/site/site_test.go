@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -169,6 +170,32 @@ func TestLinksWorkInTheRepositoryToo(t *testing.T) {
 	}
 }
 
+// A picture that a page shows has to be named in docs/docs.go, so that the
+// program holds it, and none else.
+func TestThePicturesOfThePagesAreEmbedded(t *testing.T) {
+	shown := map[string]bool{}
+	pages, err := fs.Glob(docs.Files, "*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range pages {
+		body, err := fs.ReadFile(docs.Files, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`!\[[^]]*\]\(([^)]+)\)`).FindAllStringSubmatch(string(body), -1) {
+			shown[m[1]] = true
+		}
+	}
+	embedded, err := fs.Glob(docs.Files, "images/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := slices.Sorted(maps.Keys(shown)); len(want) == 0 || !slices.Equal(embedded, want) {
+		t.Errorf("docs/docs.go embeds %q, and the pages show %q", embedded, want)
+	}
+}
+
 func TestPagesAreShownAsWritten(t *testing.T) {
 	s := newSite(t)
 	for _, row := range []struct {
@@ -181,7 +208,7 @@ func TestPagesAreShownAsWritten(t *testing.T) {
 		{"/docs/operating", `<li><a href="/docs/operating" aria-current="page">`},
 		{"/docs/decisions/0014-postgres-one-writer", "<h1"},
 		{"/docs/architecture", `<pre class="drawing" tabindex="0"`},
-		{"/docs/console", `<img src="/docs/images/overview-failing-light.png" alt=`},
+		{"/docs/console", `<img src="/docs/images/issuance-completed-light.png" alt=`},
 		{"/docs/examples", `<a href="/docs/cli#receive-on-your-own-machine">`},
 		{"/docs/api-reference", `data-document="/openapi.json"`},
 	} {
