@@ -109,7 +109,7 @@ var bulkTexts = func() map[string][len(bulkSizes)]string {
 func (t *tx) eachPiece(s bulkStatement, r *rows, do func(text string, args []any) error) error {
 	defer r.reset()
 	args, texts, columns := r.args, bulkTexts[s.before], len(s.types)
-	if t.w.columnar && len(args) > columns {
+	if t.w.remote && len(args) > columns {
 		return do(s.byColumn(), columnsOf(s.types, args))
 	}
 	for i, n := range bulkSizes {
@@ -123,18 +123,16 @@ func (t *tx) eachPiece(s bulkStatement, r *rows, do func(text string, args []any
 	return nil
 }
 
-// writeRows runs a statement over rows, and tells how many it touched.
-func (t *tx) writeRows(s bulkStatement, r *rows) (touched int, err error) {
-	err = t.eachPiece(s, r, func(text string, args []any) error {
+// writeRows runs a statement over rows.
+func (t *tx) writeRows(s bulkStatement, r *rows) error {
+	return t.eachPiece(s, r, func(text string, args []any) error {
 		before := t.rows
-		changed, err := t.exec(text, args...)
+		err := t.later(text, args...)
 		if err == nil {
 			t.rows = before // they were counted when they were collected
 		}
-		touched += int(changed)
 		return err
 	})
-	return touched, err
 }
 
 // readRows runs a query over rows, and hands each that it gives to scan.
@@ -146,8 +144,13 @@ func (t *tx) readRows(s bulkStatement, r *rows, scan func(scanner) error) error 
 // has to be run item by item.
 func (t *tx) settle() error {
 	b := &t.w.bulk
-	ended := len(b.ended.args) / len(deleteEnded.types)
-	deleted, err := t.writeRows(deleteEnded, &b.ended)
+	ended, deleted := len(b.ended.args)/len(deleteEnded.types), 0
+	err := t.eachPiece(deleteEnded, &b.ended, func(text string, args []any) error {
+		n, err := t.exec(text, args...)
+		deleted += int(n)
+		return err
+	})
+	t.rows -= deleted // they were counted when they were collected
 	if err == nil && deleted != ended {
 		return errIsolate // something was canceled, or is due at another time
 	}
@@ -156,7 +159,7 @@ func (t *tx) settle() error {
 		rows      *rows
 	}{{insertDeliveries, &b.deliveries}, {insertAttempts, &b.attempts}, {insertEvents, &b.events}, {insertQueue, &b.queue}} {
 		if err == nil {
-			_, err = t.writeRows(w.statement, w.rows)
+			err = t.writeRows(w.statement, w.rows)
 		}
 	}
 	if judge(err) == faultRow {
@@ -174,8 +177,7 @@ func (t *tx) oneByOne() error {
 // put writes a row, or collects it.
 func (t *tx) put(s bulkStatement, into *rows, args ...any) error {
 	if t.direct {
-		_, err := t.exec(bulkTexts[s.before][len(bulkSizes)-1], args...)
-		return err
+		return t.later(bulkTexts[s.before][len(bulkSizes)-1], args...)
 	}
 	into.add(args...)
 	t.rows++

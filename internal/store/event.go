@@ -170,7 +170,7 @@ func (t *tx) idempotentAll(org int64, idem *tidings.Idempotency, do func() ([]in
 	if keys, err = do(); err != nil {
 		return nil, false, err
 	}
-	_, err = t.exec(`INSERT INTO idempotency (organisation_id, route, key, hash, made, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
+	err = t.later(`INSERT INTO idempotency (organisation_id, route, key, hash, made, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (organisation_id, route, key) DO UPDATE SET hash = excluded.hash, made = excluded.made, expires_at = excluded.expires_at`,
 		org, idem.Route, idem.Key, idem.Hash[:], joinKeys(keys), t.now+idempotencyLife.Milliseconds())
 	return keys, false, err

@@ -36,7 +36,7 @@ func (s *Store) CreateIssuance(ctx context.Context, org tidings.Organisation, n 
 func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIssuance, claims []string) (int64, error) {
 	key, ends := t.key(), t.now+n.Life.Milliseconds()
 	status := tidings.Issuance{State: tidings.StateOffered}.Status()
-	_, err := t.exec(`INSERT INTO issuance (id, organisation_id, state, status, deadline, expires_at, created_at, updated_at, tx_length, tx_mode, tx_hash, deferral)
+	err := t.later(`INSERT INTO issuance (id, organisation_id, state, status, deadline, expires_at, created_at, updated_at, tx_length, tx_mode, tx_hash, deferral)
 		VALUES ($1, $2, $3, $4, $5, $5, $6, $6, $7, $8, $9, $10)`,
 		key, org.Key, string(tidings.StateOffered), status, ends, t.now, n.TxCode.Length, string(n.TxCode.InputMode), n.TxCode.Hash, string(n.Deferral))
 	if err != nil {
@@ -46,7 +46,7 @@ func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIss
 		if err := t.notArchived(c); err != nil {
 			return 0, err
 		}
-		_, err := t.exec("INSERT INTO credential (id, issuance_id, template_id, status, issuance_status, claims) VALUES ($1, $2, $3, $4, $5, $6)",
+		err := t.later("INSERT INTO credential (id, issuance_id, template_id, status, issuance_status, claims) VALUES ($1, $2, $3, $4, $5, $6)",
 			t.key(), key, c.Template.Key, string(tidings.CredentialOffered), status, claims[k])
 		if err != nil {
 			return 0, err
@@ -150,9 +150,8 @@ func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) e
 	if of.ClaimsDeleted() {
 		n.Description = "" // it can be as personal as they were
 	}
-	_, err := t.exec("INSERT INTO notification (credential_id, event, description, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+	return t.later("INSERT INTO notification (credential_id, event, description, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
 		credential, string(n.Event), n.Description, t.now)
-	return err
 }
 
 // writeIssuance writes what a step changed, if the state is still that from
@@ -160,7 +159,7 @@ func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) e
 func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 	for k := range next.Credentials {
 		if c := next.Credentials[k]; c.Status != before.Credentials[k].Status || c.Accepted != before.Credentials[k].Accepted || c.HolderKeys != before.Credentials[k].HolderKeys {
-			if _, err := t.exec("UPDATE credential SET status = $1, accepted = $2, holder_keys = $3 WHERE id = $4", string(c.Status), number(c.Accepted), c.HolderKeys, c.Key); err != nil {
+			if err := t.later("UPDATE credential SET status = $1, accepted = $2, holder_keys = $3 WHERE id = $4", string(c.Status), number(c.Accepted), c.HolderKeys, c.Key); err != nil {
 				return err
 			}
 		}
@@ -182,19 +181,16 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 	if next.State.Terminal() && !before.State.Terminal() {
 		ended = next.UpdatedAt
 	}
-	changed, err := t.exec(`UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8, error_details = $16,
+	err := t.expect(1, `UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8, error_details = $16,
 		claims_since = COALESCE($9, claims_since), expires_at = $10, tx_wrong = $11, deferral = $12, refreshed = $13
 		WHERE id = $14 AND state = $15`,
 		string(next.State), null(next.Deadline), null(retrieved), string(next.AcceptedBy), failure.Code, failure.Message, next.UpdatedAt.UnixMilli(), status,
 		null(ended), next.ExpiresAt.UnixMilli(), next.TxCode.Wrong, string(next.Deferral), next.Refreshed, next.Key, string(before.State), failure.Details)
-	if err == nil && changed != 1 {
-		err = fmt.Errorf("issuance %d left the state %s while a step was applied", next.Key, before.State)
-	}
 	if next.State != before.State {
 		t.states = append(t.states, next.State)
 	}
 	if err == nil && status != before.Status() {
-		_, err = t.exec("UPDATE credential SET issuance_status = $1 WHERE issuance_id = $2", status, next.Key)
+		err = t.later("UPDATE credential SET issuance_status = $1 WHERE issuance_id = $2", status, next.Key)
 	}
 	return err
 }

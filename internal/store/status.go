@@ -112,7 +112,7 @@ func (c ids) scatter(list, place int64) int {
 // that delivers it. A copy of a suspended credential is suspended.
 func (t *tx) keepStatuses(c tidings.Credential, places []tidings.StatusIndex) error {
 	for _, p := range places {
-		_, err := t.exec("INSERT INTO status_entry (list_id, idx, credential_id, value) VALUES ($1, $2, $3, $4)", p.ListKey, p.Index, c.Key, int64(c.Status.Value()))
+		err := t.later("INSERT INTO status_entry (list_id, idx, credential_id, value) VALUES ($1, $2, $3, $4)", p.ListKey, p.Index, c.Key, int64(c.Status.Value()))
 		if err != nil {
 			return err
 		}
@@ -127,8 +127,7 @@ func (t *tx) keepStatuses(c tidings.Credential, places []tidings.StatusIndex) er
 
 // touchStatusList makes every process publish the list anew.
 func (t *tx) touchStatusList(list int64) error {
-	_, err := t.exec("UPDATE status_list SET version = version + 1 WHERE id = $1", list)
-	return err
+	return t.later("UPDATE status_list SET version = version + 1 WHERE id = $1", list)
 }
 
 // ChangeCredentials revokes, suspends or resumes credentials of the

@@ -17,10 +17,9 @@ func (t *tx) step(before, next tidings.Issuance, step tidings.Step) error {
 	if !ok {
 		return nil
 	}
-	_, err := t.exec(`INSERT INTO issuance_step (issuance_id, id, step, detail, created_at)
+	return t.later(`INSERT INTO issuance_step (issuance_id, id, step, detail, created_at)
 		SELECT $1, $2, $3, $4, $5 WHERE (SELECT count(*) FROM issuance_step WHERE issuance_id = $1) < $6`,
 		before.Key, t.key(), kept.Name, kept.Detail, t.now, maxSteps)
-	return err
 }
 
 // IssuanceSteps gives what was done with an issuance of the organisation, the

@@ -27,7 +27,7 @@ type writer struct {
 	epoch     int64 // see [writer.serve]; 0: another may not take the store over
 	stmts     map[string]*sql.Stmt
 	bulk      bulk // what the batch that runs has collected
-	columnar  bool // many rows go as arrays of their columns
+	remote    bool // the database is another process, so that round trips count
 	in        *inlets
 	keys      keys
 	shared    bool // this process visits a store that a server may hold open
@@ -53,7 +53,7 @@ func newWriter(ctx context.Context, d database, db *sql.DB, o Options) (*writer,
 	}
 	w := &writer{
 		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
-		keys: keys{node: serverNode}, columnar: o.Database != "", retention: o.Retention, limit: o.Timeout, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
+		keys: keys{node: serverNode}, remote: o.Database != "", retention: o.Retention, limit: o.Timeout, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
 	}
 	if w.onCommit == nil {
 		w.onCommit = func(Commit) {}
@@ -168,7 +168,7 @@ var errIsolate = errors.New("an item of the batch failed")
 
 func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	begun := time.Now()
-	t := &tx{w: w, alone: items[0].class == classHouse, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}, waiting: map[int64]bool{}}
+	t := &tx{w: w, isolate: isolate, alone: items[0].class == classHouse, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}, waiting: map[int64]bool{}}
 	w.bulk.reset()
 	var end context.CancelFunc
 	t.ctx, end = bounded(context.Background(), w.limit)
@@ -182,7 +182,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		it.err = nil
 		err := t.lookAhead(items[n-1:])
 		if err == nil {
-			err = t.run(it, isolate)
+			err = t.run(it)
 		}
 		if err != nil {
 			w.rollback()
@@ -192,7 +192,11 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 			return len(items), err
 		}
 	}
-	if err := t.flush(); err != nil {
+	err = t.flush()
+	if err == nil {
+		err = t.send()
+	}
+	if err != nil {
 		w.rollback()
 		if errors.Is(err, errIsolate) {
 			return n, err
@@ -283,6 +287,8 @@ type tx struct {
 	now       int64 // epoch milliseconds; goes back with the clock, unlike the keys
 	keys      keys
 	rows      int           // written so far, or collected
+	waits     pipeline      // written, but not sent yet
+	isolate   bool          // each item stands in a savepoint
 	direct    bool          // nothing is collected: the item is done statement by statement
 	alone     bool          // it holds house-keeping only
 	house     time.Duration // spent on that
@@ -305,10 +311,10 @@ type backlogChange struct {
 }
 
 // run runs one item. Refusals that wrote nothing need no undoing.
-func (t *tx) run(it *item, isolate bool) error {
+func (t *tx) run(it *item) error {
 	rows, wakes, backlog, tallies := t.rows, len(t.wakes), len(t.backlog), len(t.tallies)
 	events, states, ended := len(t.events), len(t.states), len(t.ended)
-	if isolate {
+	if t.isolate {
 		if err := t.control("SAVEPOINT item"); err != nil {
 			return err
 		}
@@ -318,13 +324,16 @@ func (t *tx) run(it *item, isolate bool) error {
 		t.until = begun.Add(t.w.houseShare(t.alone))
 		defer func() { t.house += time.Since(begun) }()
 	}
-	t.direct = isolate
+	t.direct = t.isolate
 	var err error
 	if it.class != classResult && it.class != classPublish {
 		err = t.oneByOne()
 	}
 	if err == nil {
 		err = it.do(t)
+	}
+	if err == nil && t.isolate {
+		err = t.send() // its faults shall be its own
 	}
 	switch {
 	case errors.Is(err, errIsolate):
@@ -333,18 +342,19 @@ func (t *tx) run(it *item, isolate bool) error {
 		it.err = err
 	case judge(err) > faultRow:
 		return err // the storage, not the item
-	case !isolate:
+	case !t.isolate:
 		return errIsolate
 	default:
 		it.err = err
 		t.wakes, t.backlog, t.tallies = t.wakes[:wakes], t.backlog[:backlog], t.tallies[:tallies]
 		t.events, t.states, t.ended = t.events[:events], t.states[:states], t.ended[:ended]
 		clear(t.endpoints)
+		t.waits = pipeline{}
 		if err := t.control("ROLLBACK TO item"); err != nil {
 			return err
 		}
 	}
-	if isolate {
+	if t.isolate {
 		return t.control("RELEASE item")
 	}
 	return nil
@@ -365,14 +375,13 @@ func (t *tx) flush() error {
 			changes.add(endpoint, by)
 		}
 	}
-	if _, err := t.writeRows(countLanes, &changes); err != nil {
+	if err := t.writeRows(countLanes, &changes); err != nil {
 		return err
 	}
 	if t.keys.last == t.w.keys.last {
 		return nil
 	}
-	_, err := t.exec("INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", t.keys.counter(), t.keys.last)
-	return err
+	return t.later("INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", t.keys.counter(), t.keys.last)
 }
 
 // begin opens the transaction.
@@ -381,7 +390,7 @@ func (t *tx) begin() error {
 		return err
 	}
 	for _, statement := range t.w.d.begin() {
-		if err := t.control(statement); err != nil {
+		if err := t.later(statement); err != nil {
 			t.w.rollback()
 			return err
 		}
@@ -461,8 +470,12 @@ func (t *tx) query(query string, args []any, scan func(scanner) error) error {
 	return eachRow(rows, scan)
 }
 
-// stmt prepares a statement once; all of them are constants of this package.
+// stmt prepares a statement once, to be run behind what waits; all of them are
+// constants of this package.
 func (t *tx) stmt(query string) (*sql.Stmt, error) {
+	if err := t.send(); err != nil {
+		return nil, err
+	}
 	if s := t.w.stmts[query]; s != nil {
 		return s, nil
 	}
