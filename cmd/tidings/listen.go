@@ -27,6 +27,7 @@ type listenCommand struct {
 	State       string              `placeholder:"FILE" help:"Where secret and position are kept. Default: a file for this server, client and receiver in $XDG_STATE_HOME or ~/.local/state."`
 	RetryDelays []time.Duration     `default:"1s,2s,5s" placeholder:"1s,…" help:"After a post that failed, try again after so long; then go on with the next event."`
 	Timeout     time.Duration       `default:"15s" help:"Time for one post."`
+	Plain       bool                `help:"Print plain lines on a terminal, too, as it does into a pipe or a file."`
 }
 
 // Help says what it is good for.
@@ -35,6 +36,8 @@ func (listenCommand) Help() string {
 
   export WEBHOOK_SECRET=$(tidings listen --forward http://localhost:3000/webhooks --print-secret)
   tidings listen --forward http://localhost:3000/webhooks
+
+On a terminal it is a live view: r sends the last event once more, with the same webhook-id, to see whether your receiver drops duplicates; q ends. Into a pipe or a file, and with --plain, it prints a line for each event.
 
 After an interruption it goes on where it was. An event can arrive twice, as with every webhook, and never out of order. Samples of 'tidings endpoint test' go to their endpoint only.`
 }
@@ -63,33 +66,67 @@ func (c listenCommand) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	defer state.close()
-	out, err := newForwarder(c.Forward, state.Secret, c.Timeout, c.RetryDelays, env.stderr)
-	if err != nil {
+	l := &listener{feed: api, state: state, filter: c.FilterTypes, view: plainLines{env.stdout, env.stderr}}
+	if l.forward, err = newForwarder(c.Forward, state.Secret, c.Timeout, c.RetryDelays); err != nil {
 		return err
 	}
-	defer out.close()
-	l := &listener{feed: api, state: state, forward: out, filter: c.FilterTypes, out: env.stdout, log: env.stderr}
+	defer l.forward.close()
 	if err := l.begin(ctx, c.Since, time.Now()); err != nil {
 		return c.stopped(ctx, err)
 	}
-	r.watch = outages(env.stderr)
-	fmt.Fprintf(env.stderr, "listening to %s, posting to %s; Ctrl-C ends\n", c.URL, c.Forward)
-	return c.stopped(ctx, l.run(ctx))
+	follow := l.run
+	if terminal, ok := liveTerminal(env.stdout); ok && !c.Plain {
+		live := newLiveView(l.forward, c.URL)
+		l.view = live
+		follow = func(ctx context.Context) error { return live.during(ctx, terminal, l.run) }
+	} else {
+		fmt.Fprintf(env.stderr, "listening to %s, posting to %s; Ctrl-C ends\n", c.URL, c.Forward)
+	}
+	l.forward.note = l.view.note
+	r.watch = outages(l.view)
+	return c.stopped(ctx, follow(ctx))
 }
+
+// listenView shows what a listener does. Its methods may be called at once.
+type listenView interface {
+	// posted shows an event and what came of it.
+	posted(e client.Event, o outcome) error
+	// note says what else happens.
+	note(text string)
+	// reach shows whether the server can be reached.
+	reach(up bool)
+}
+
+// plainLines prints a line for each event, and notes beside them.
+type plainLines struct{ out, log io.Writer }
+
+func (p plainLines) posted(e client.Event, o outcome) error {
+	_, err := fmt.Fprintln(p.out, o.line(e))
+	if mend := o.mend(); err == nil && mend != "" {
+		p.note("  mend: " + mend)
+	}
+	return err
+}
+
+func (p plainLines) note(text string) { fmt.Fprintln(p.log, text) }
+
+func (plainLines) reach(bool) {} // a note says so
 
 // outages says when the server cannot be reached, and when it is back: the
 // client tries again by itself.
-func outages(log io.Writer) func(error) {
+func outages(view listenView) func(error) {
 	var mu sync.Mutex
 	down := false
 	return func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil && !down {
-			fmt.Fprintf(log, "the server cannot be reached: %v; trying again\n", err)
+			view.note(fmt.Sprintf("the server cannot be reached: %v; trying again", err))
+			view.reach(false)
 		}
 		if err == nil && down {
-			fmt.Fprintln(log, "the server is back")
+			view.note("the server is back")
+			view.reach(true)
 		}
 		down = err != nil
 	}
@@ -139,7 +176,7 @@ type listener struct {
 	filter   []tidings.EventType
 	since    time.Time // older events are passed over
 	position string    // the last event that was looked at; the state may be behind
-	out, log io.Writer
+	view     listenView
 }
 
 // begin finds out where to begin, and whether the server can be reached.
@@ -234,7 +271,7 @@ func (l *listener) run(ctx context.Context) error {
 			wait = firstPause
 		}
 		if err != nil {
-			fmt.Fprintf(l.log, "the connection ended: %v; again in %v\n", err, wait)
+			l.view.note(fmt.Sprintf("the connection ended: %v; again in %v", err, wait))
 		}
 		if !sleep(ctx, wait+rand.N(wait/2)) {
 			return l.keep()
@@ -278,7 +315,7 @@ func (l *listener) deal(ctx context.Context, e client.Event) error {
 		return nil
 	}
 	l.position = e.ID
-	if _, err := fmt.Fprintln(l.out, o.line(e)); err != nil {
+	if err := l.view.posted(e, o); err != nil {
 		return err
 	}
 	return l.keep()
