@@ -68,6 +68,7 @@ type Wake struct {
 // AttemptResult is what one attempt came to, to be recorded.
 type AttemptResult struct {
 	Delivery PendingDelivery
+	Epoch    int64 // of the lane's shard when the attempt began; see [Epochs]
 	Attempt  Attempt
 	Status   DeliveryStatus // pending: to be tried again
 	Reason   DeliveryReason // with failed

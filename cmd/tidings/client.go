@@ -29,7 +29,7 @@ type dataFlag struct {
 // visit opens the store beside a server that may be running.
 func (f dataFlag) visit(ctx context.Context, env *environment, do func(*store.Store) error) error {
 	log := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := store.Open(ctx, store.Options{Dir: f.Data, Database: f.Database, Shared: true, Log: log})
+	s, err := store.Open(ctx, store.Options{Dir: f.Data, Database: f.Database, Correct: true, Shared: true, Log: log})
 	if err != nil {
 		return err
 	}

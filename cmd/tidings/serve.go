@@ -17,9 +17,10 @@ import (
 type serveCommand struct {
 	Listen                string          `env:"TIDINGS_LISTEN" default:"127.0.0.1:8080" help:"Address to listen on."`
 	Data                  string          `env:"TIDINGS_DATA" default:"./tidings-data" placeholder:"DIR" help:"Folder of the embedded database, with all keys."`
-	Database              string          `env:"TIDINGS_DATABASE" placeholder:"postgres://…" help:"A PostgreSQL (14 or newer) instead of the folder, with all keys. One server works on it at a time, over a direct connection or a pooler in session mode."`
+	Database              string          `env:"TIDINGS_DATABASE" placeholder:"postgres://…" help:"A PostgreSQL (14 or newer) instead of the folder, with all keys. Any number of servers can share it."`
 	DatabaseTimeout       time.Duration   `env:"TIDINGS_DATABASE_TIMEOUT" default:"10s" help:"How long PostgreSQL may take for a statement before it counts as away."`
 	DatabaseConnections   int             `env:"TIDINGS_DATABASE_CONNECTIONS" default:"10" help:"How many connections to PostgreSQL read at once; up to three more write."`
+	NodeLease             time.Duration   `env:"TIDINGS_NODE_LEASE" default:"30s" help:"How long a server of several on one PostgreSQL keeps its endpoints without a sign of life; at least attempt-timeout and 7s."`
 	PublicURL             string          `env:"TIDINGS_PUBLIC_URL" placeholder:"https://…" help:"Base of all links. Default: http://LISTEN, which is for a trial on this machine only."`
 	TLSCert               string          `env:"TIDINGS_TLS_CERT" placeholder:"FILE" help:"Certificate (PEM), to serve HTTPS itself."`
 	TLSKey                string          `env:"TIDINGS_TLS_KEY" placeholder:"FILE" help:"Its key (PEM)."`
@@ -96,6 +97,7 @@ func logger(env *environment, format string, level slog.Level) *slog.Logger {
 func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 	cfg := app.Default()
 	cfg.Listen, cfg.Data, cfg.Database, cfg.PublicURL = c.Listen, c.Data, c.Database, c.PublicURL
+	cfg.NodeLease = c.NodeLease
 	cfg.DatabaseTimeout, cfg.DatabaseConnections = c.DatabaseTimeout, c.DatabaseConnections
 	cfg.TLSCert, cfg.TLSKey = c.TLSCert, c.TLSKey
 	cfg.EgressAllow = c.EgressAllow

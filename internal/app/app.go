@@ -63,11 +63,14 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 
 	counts := newMetrics()
 	// The store wakes the engine, and the engine reads the store.
-	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Database: cfg.Database, Timeout: cfg.DatabaseTimeout, Connections: cfg.DatabaseConnections, Now: cfg.Now, Log: cfg.Log,
+	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Database: cfg.Database, Timeout: cfg.DatabaseTimeout, Connections: cfg.DatabaseConnections,
+		Home: home(a.listener), Lease: cfg.lease(), Now: cfg.Now, Correct: !cfg.TrustClock, Log: cfg.Log,
 		MaxEndpoints: cfg.QuotaEndpoints, Retention: cfg.Retention, ClaimsRetention: cfg.ClaimsRetention, OnWake: a.wake, OnCommit: counts.onCommit, OnFatal: cfg.Fatal})
 	if err != nil {
 		return nil, err
 	}
+	cfg.Now = a.Store.Now // all parts go by one clock
+	a.cfg.Now = cfg.Now
 	if err := a.first(ctx, auth.HashClientSecret); err != nil {
 		return nil, fmt.Errorf("making the first client: %w", err)
 	}
@@ -80,6 +83,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		AttemptTimeout: cfg.AttemptTimeout,
 		DrainTimeout:   cfg.DrainTimeout * 3 / 4, // the rest is for recording and closing
 		UserAgent:      "Tidings/" + cfg.Version,
+		Sharded:        cfg.Database != "",
 		OnResult:       counts.onResult,
 		Now:            cfg.Now,
 		Log:            cfg.Log,
@@ -178,7 +182,12 @@ func (a *App) Run(ctx context.Context) error {
 			}
 		})
 	}
-	part(func() error { return a.engine.Run(work) })
+	delivered := make(chan struct{})
+	part(func() error {
+		defer close(delivered)
+		return a.engine.Run(work)
+	})
+	group.Go(func() { a.keepShards(work, delivered) })
 	group.Go(func() { a.issuer.Run(work) })
 	if a.outside != nil {
 		group.Go(func() { a.outside.Run(work) })

@@ -22,9 +22,11 @@ type Config struct {
 	// many connections read at once.
 	DatabaseTimeout     time.Duration
 	DatabaseConnections int
-	Data                string // folder of the embedded database with all keys
-	PublicURL           string // base of all links, without a path; default: http(s)://Listen
-	TLSCert             string // PEM files, to serve HTTPS itself; both or none
+	NodeLease           time.Duration // how long a node of several keeps its endpoints without a sign of life; at least what an attempt takes
+	TrustClock          bool          // for tests that move the clock: PostgreSQL's does not correct it
+	Data                string        // folder of the embedded database with all keys
+	PublicURL           string        // base of all links, without a path; default: http(s)://Listen
+	TLSCert             string        // PEM files, to serve HTTPS itself; both or none
 	TLSKey              string
 
 	EgressAllow    []netip.Prefix // private networks that webhooks may go to
@@ -69,7 +71,7 @@ func Default() Config {
 	return Config{
 		Listen:          "127.0.0.1:8080",
 		Data:            "tidings-data",
-		DatabaseTimeout: 10 * time.Second, DatabaseConnections: 10,
+		DatabaseTimeout: 10 * time.Second, DatabaseConnections: 10, NodeLease: 30 * time.Second,
 		AttemptTimeout:  15 * time.Second,
 		RetrySchedule:   delivery.DefaultPolicy.RetrySchedule,
 		DisableAfter:    delivery.DefaultPolicy.DisableAfter,
@@ -87,6 +89,10 @@ func Default() Config {
 	}
 }
 
+// lease is how long a node's lease is: an attempt that begins with the next
+// renewal has to end well before it.
+func (c Config) lease() time.Duration { return max(c.NodeLease, c.AttemptTimeout+7*time.Second) }
+
 // check reports all mistakes at once.
 func (c Config) check() error {
 	var mistakes []error
@@ -97,6 +103,7 @@ func (c Config) check() error {
 	}
 	mistake((c.TLSCert == "") != (c.TLSKey == ""), "tls-cert and tls-key belong together: give both or none")
 	mistake(c.DatabaseTimeout < time.Second || c.DatabaseTimeout > 5*time.Minute, "database-timeout is 1s to 5m, not %v", c.DatabaseTimeout)
+	mistake(c.NodeLease < time.Second || c.NodeLease > time.Hour, "node-lease is 1s to 1h, not %v", c.NodeLease)
 	mistake(c.DatabaseConnections < 1 || c.DatabaseConnections > 1000, "database-connections is 1 to 1000, not %d", c.DatabaseConnections)
 	mistake(c.AttemptTimeout < time.Second || c.AttemptTimeout > time.Minute, "attempt-timeout is 1s to 1m, not %v", c.AttemptTimeout)
 	mistake(len(c.RetrySchedule) > 20, "retry-schedule has at most 20 delays, not %d", len(c.RetrySchedule))

@@ -63,15 +63,24 @@ const (
 )
 
 // keepHouse does what needs doing now and then: it ends the deliveries of
-// deleted endpoints and drops what has run out, step by step.
+// deleted endpoints and drops what has run out, step by step. Of several nodes
+// one does it, but each writes what it has counted itself.
 func (a *App) keepHouse(ctx context.Context) {
+	once := func(do func(context.Context, int) (int, error)) func(context.Context, int) (int, error) {
+		return func(ctx context.Context, limit int) (int, error) {
+			if !a.Store.KeepsHouse() {
+				return 0, nil
+			}
+			return do(ctx, limit)
+		}
+	}
 	chores := []chore{
-		{"canceling deliveries of deleted endpoints", a.Store.CancelDeleted},
-		{"recovering", a.Store.Recovering},
-		{"dropping what is older than the retention time", a.Store.Retain},
-		{"deleting claims", a.Store.DeleteClaims},
-		{"giving free space back", a.Store.Shrink},
-		{"pruning", a.Store.Prune},
+		{"canceling deliveries of deleted endpoints", once(a.Store.CancelDeleted)},
+		{"recovering", once(a.Store.Recovering)},
+		{"dropping what is older than the retention time", once(a.Store.Retain)},
+		{"deleting claims", once(a.Store.DeleteClaims)},
+		{"giving free space back", once(a.Store.Shrink)},
+		{"pruning", once(a.Store.Prune)},
 		{"writing tallies", a.Store.WriteTallies},
 	}
 	tick := time.NewTicker(houseEvery)
@@ -134,6 +143,8 @@ type storeDetail struct {
 	Bytes         int64   `json:"bytes"`
 	FreeBytes     *int64  `json:"freeBytes,omitempty"` // of the embedded database
 	OldestEventAt *string `json:"oldestEventAt"`
+	Nodes         int     `json:"nodes,omitzero"`  // on PostgreSQL: how many live
+	Shards        int     `json:"shards,omitzero"` // that this one holds, of [tidings.Shards]
 }
 
 func (a *App) detail(ctx context.Context) (any, error) {
@@ -145,6 +156,9 @@ func (a *App) detail(ctx context.Context) (any, error) {
 	if size.OldestEvent != nil {
 		at := size.OldestEvent.Format(server.TimeLayout)
 		d.OldestEventAt = &at
+	}
+	if a.cfg.Database != "" {
+		d.Nodes, d.Shards = a.Store.Nodes()
 	}
 	return d, err
 }

@@ -75,6 +75,7 @@ func New(t testing.TB, options ...Option) *App {
 	a.cfg.EgressAllow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	a.cfg.EgressRoots = ca.Pool()
 	a.cfg.ClientID, a.cfg.ClientSecret = ClientID, ClientSecret
+	a.cfg.TrustClock = true // it may be the test's
 	a.cfg.Log = slog.New(slog.NewTextHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for _, o := range options {
 		o(&a.cfg)

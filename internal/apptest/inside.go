@@ -54,7 +54,7 @@ func NewInside(t testing.TB, options ...Option) *Inside {
 	i.cfg.Listen, i.cfg.Data, i.cfg.PublicURL = "127.0.0.1:0", quickDir(t), "https://issuer.example"
 	i.cfg.Database = Database(t, i.cfg.Data)
 	i.cfg.ClientID, i.cfg.ClientSecret = ClientID, ClientSecret
-	i.cfg.Now, i.cfg.Retention = i.Clock.Now, 0
+	i.cfg.Now, i.cfg.TrustClock, i.cfg.Retention = i.Clock.Now, true, 0
 	i.cfg.Log = slog.New(slog.NewTextHandler(i.Logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	for _, o := range options {
 		o(&i.cfg)

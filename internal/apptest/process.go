@@ -3,6 +3,7 @@ package apptest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -152,6 +153,17 @@ func (a *API) ReadyStatus() int {
 	}
 	answer.Body.Close()
 	return answer.StatusCode
+}
+
+// ReadyDetail reads what /readyz tells besides; out stays as it is where there is
+// no answer.
+func (a *API) ReadyDetail(out any) {
+	answer, err := a.HTTP.Get(a.URL + "/readyz")
+	if err != nil {
+		return
+	}
+	defer answer.Body.Close()
+	json.NewDecoder(answer.Body).Decode(&struct{ Store any }{out}) // while it stops, there is none
 }
 
 // PID gives the id of the process.

@@ -48,6 +48,7 @@ type Config struct {
 	DrainTimeout   time.Duration               // how long a stop waits for attempts in flight; default 20 s
 	SweepEvery     time.Duration               // the safety net: how often lanes are read from their start; default 5 s
 	UserAgent      string                      // default "Tidings"
+	Sharded        bool                        // other nodes deliver too: nothing is sent but what [Engine.Hold] allows
 	OnResult       func(tidings.AttemptResult) // called, by the engine's goroutine, for each attempt that is on record; must not block
 	Now            func() time.Time            // default time.Now
 	Log            *slog.Logger                // default slog.Default()
@@ -108,6 +109,8 @@ type Engine struct {
 	recorded *mailbox[recording]
 	loads    *mailbox[loaded]
 	busy     *mailbox[int64]                 // lanes that have pending rows, from the safety net
+	tenures  *mailbox[tidings.Tenure]        // what this node holds
+	looks    *mailbox[struct{}]              // wakes were lost
 	results  *mailbox[tidings.AttemptResult] // towards the recorder
 	loadJobs chan loadJob
 	attempts chan *attempt // towards idle workers; nil ends one
@@ -121,6 +124,7 @@ type Engine struct {
 	freeLoaders int
 	idle        int // workers that wait
 	flight      flight
+	shards      shards
 	unrecorded  int
 	troubled    bool // results cannot be recorded: nothing starts
 	draining    bool
@@ -136,6 +140,7 @@ func New(store Store, sender Sender, cfg Config) *Engine {
 		cfg: cfg, store: store, sender: sender,
 		wakes: newMailbox[tidings.Wake](), finished: newMailbox[attempted](), recorded: newMailbox[recording](),
 		loads: newMailbox[loaded](), busy: newMailbox[int64](), results: newMailbox[tidings.AttemptResult](),
+		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[struct{}](), shards: shards{yielding: map[int]int{}, free: map[int]bool{}},
 		loadJobs: make(chan loadJob, loaders), attempts: make(chan *attempt, (1+slowLimit)*cfg.MaxInFlight+idleWorkers),
 		lanes: map[int64]*lane{}, freeLoaders: loaders, flight: flight{limit: cfg.MaxInFlight, slowLimit: slowLimit * cfg.MaxInFlight},
 	}
@@ -196,9 +201,14 @@ func (e *Engine) loop(ctx, work context.Context) {
 		case <-e.recorded.signal:
 		case <-e.loads.signal:
 		case <-e.busy.signal:
+		case <-e.tenures.signal:
+		case <-e.looks.signal:
 		case <-sleep.C:
 		case <-stop:
 			stop, e.draining = nil, true
+			if e.cfg.Sharded && e.shards.tenure.Epochs != nil {
+				e.yield(tidings.Shards, e.cfg.Now())
+			}
 			deadline = time.After(e.cfg.DrainTimeout)
 		case <-deadline:
 			e.cfg.Log.Warn("the drain time is over: attempts are given up", "attempts", e.flight.count())
@@ -213,7 +223,11 @@ func (e *Engine) takeAll(work context.Context) {
 	// Wakes are taken last and looked at first: a row's own wake is known by the
 	// time that a result is, with which the row was moved.
 	finished, recorded, loads := e.finished.take(nil), e.recorded.take(nil), e.loads.take(nil)
-	for _, w := range e.wakes.take(nil) {
+	wakes := e.wakes.take(nil)
+	for _, t := range e.tenures.take(nil) { // first: wakes are for lanes that are held
+		e.onTenure(t, now)
+	}
+	for _, w := range wakes {
 		e.onWake(w, now)
 	}
 	for _, f := range finished {
@@ -227,6 +241,9 @@ func (e *Engine) takeAll(work context.Context) {
 	}
 	for _, key := range e.busy.take(nil) {
 		e.onBusy(key, now)
+	}
+	if len(e.looks.take(nil)) > 0 {
+		e.restartAll(now)
 	}
 	for _, l := range e.timers.due(now) {
 		e.touch(l, now)
@@ -249,10 +266,19 @@ func (e *Engine) untilNext() time.Duration {
 	return min(max(at.Sub(now), 0), e.cfg.SweepEvery/sleepPart)
 }
 
+// lane gives a lane, or nil where another node runs it.
 func (e *Engine) lane(key int64) *lane {
 	l := e.lanes[key]
+	if l != nil && l.yielding {
+		return nil
+	}
 	if l == nil {
+		epoch, ok := e.epoch(tidings.ShardOf(key))
+		if !ok {
+			return nil
+		}
 		l = newLane(key)
+		l.epoch = epoch
 		l.lanes = e.lanes
 		l.checked = e.cfg.Now()
 		e.lanes[key] = l
@@ -261,9 +287,10 @@ func (e *Engine) lane(key int64) *lane {
 }
 
 func (e *Engine) onWake(w tidings.Wake, now time.Time) {
-	l := e.lane(w.EndpointKey)
-	l.wake(w)
-	e.touch(l, now)
+	if l := e.lane(w.EndpointKey); l != nil {
+		l.wake(w)
+		e.touch(l, now)
+	}
 }
 
 func (e *Engine) onFinished(f attempted, now time.Time) {
@@ -273,8 +300,12 @@ func (e *Engine) onFinished(f attempted, now time.Time) {
 		e.attempts <- nil
 	}
 	e.flight.end(f.attempt)
-	l := e.lanes[f.attempt.delivery.EndpointKey]
+	l := f.attempt.lane
+	if l.gone { // another node has taken it over, and sends again
+		return
+	}
 	e.conclude(l, f, now)
+	e.settled(l)
 	e.touch(l, now)
 }
 
@@ -303,21 +334,26 @@ func (e *Engine) onRecorded(r recording, now time.Time) {
 	e.troubled = r.troubled
 	for i, result := range r.results {
 		e.unrecorded--
+		if r.errs[i] == nil {
+			e.cfg.OnResult(result)
+		}
 		l := e.lanes[result.Delivery.EndpointKey]
+		if l == nil || l.epoch != result.Epoch {
+			continue // it was given up since, or taken over
+		}
 		l.recorded(result)
 		if r.errs[i] != nil { // the row is still as it was: try again, but not at once
 			l.muted = now.Add(mutedAfter)
 			l.lower(result.Delivery.Due)
-		} else {
-			e.cfg.OnResult(result)
 		}
+		e.settled(l)
 		e.touch(l, now)
 	}
 }
 
 // touch does what a lane needs after anything happened to it.
 func (e *Engine) touch(l *lane, now time.Time) {
-	if e.draining {
+	if e.draining || l.gone || l.yielding {
 		return
 	}
 	if l.wantsLoad(now) {
@@ -346,7 +382,7 @@ func cmpZero(t, or time.Time) time.Time {
 
 // mayStart tells whether anything may start at all.
 func (e *Engine) mayStart() bool {
-	return !e.draining && !e.troubled && e.unrecorded < maxUnrecorded
+	return !e.draining && !e.troubled && e.unrecorded < maxUnrecorded && e.leased()
 }
 
 // dispatch starts attempts, one lane after the other. A lane has one at its turn,
@@ -379,7 +415,7 @@ func (e *Engine) dispatch(work context.Context, now time.Time) {
 }
 
 func (e *Engine) start(work context.Context, l *lane, i int, now time.Time) {
-	a := &attempt{delivery: l.start(i), target: l.target, started: now}
+	a := &attempt{delivery: l.start(i), lane: l, target: l.target, started: now}
 	l.takeSlot(now)
 	e.flight.start(a)
 	if e.idle > 0 {
@@ -390,74 +426,15 @@ func (e *Engine) start(work context.Context, l *lane, i int, now time.Time) {
 	e.group.Go(func() { e.work(work, a) })
 }
 
-// onSweep is the safety net: it has lanes read from their start, and forgets
-// those that have nothing to do.
-func (e *Engine) onSweep(now time.Time) {
-	e.swept = now
-	e.count()
-	for key, l := range e.lanes {
-		every := e.cfg.SweepEvery
-		if l.flying == 0 && len(l.ring) == 0 {
-			every *= dormantFactor
-		}
-		switch {
-		case l.quiet() && !l.idle.IsZero() && now.Sub(l.idle) >= idleAfter && !now.Before(l.slot):
-			e.timers.drop(l)
-			delete(e.lanes, key)
-			continue
-		case !l.quiet() && !l.probing() && now.Sub(l.checked) >= every:
-			l.restart(now)
-		}
-		e.touch(l, now)
-	}
-	e.group.Go(func() { e.findForgotten(context.Background()) })
-}
-
-// findForgotten wakes the lanes that have pending rows, so that a wake that was
-// lost costs seconds and not a delivery.
-func (e *Engine) findForgotten(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.SweepEvery)
-	defer cancel()
-	busy, err := e.store.BusyLanes(ctx)
-	if err != nil {
-		e.cfg.Log.Error("looking for lanes with pending deliveries", "error", err)
-		return
-	}
-	e.busy.put(busy...)
-}
-
-// onBusy hears that a lane has pending rows, and has it read if it seemed to
-// have none.
-func (e *Engine) onBusy(key int64, now time.Time) {
-	if l := e.lane(key); l.quiet() && (l.target == nil || l.target.Enabled) {
-		l.restart(now)
-		e.touch(l, now)
-	}
-}
-
-// sweep begins with the lanes that have pending deliveries at the start.
-func (e *Engine) sweep(ctx context.Context) error {
-	busy, err := e.store.BusyLanes(ctx)
-	if err != nil {
-		return err
-	}
-	now := e.cfg.Now()
-	e.swept = now
-	for _, key := range busy {
-		l := e.lane(key)
-		l.restart(now)
-		e.touch(l, now)
-	}
-	return nil
-}
-
 // awaitAttempts waits for attempts that were given up: their rows stay pending.
 // What was answered at the last moment is still recorded.
 func (e *Engine) awaitAttempts() {
 	for e.flight.count() > 0 {
 		for _, f := range e.finished.take(nil) {
 			e.flight.end(f.attempt)
-			e.conclude(e.lanes[f.attempt.delivery.EndpointKey], f, e.cfg.Now())
+			if l := f.attempt.lane; !l.gone {
+				e.conclude(l, f, e.cfg.Now())
+			}
 		}
 		if e.flight.count() > 0 {
 			<-e.finished.signal

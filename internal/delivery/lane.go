@@ -29,32 +29,35 @@ const (
 // time of the others, far when there are none. It is only a hint: wakes lower
 // it, and every so often the lane is read from its start again.
 type lane struct {
-	key     int64
-	lanes   map[int64]*lane         // all of them: there is not room for any number
-	target  *target                 // nil until it was read
-	stale   bool                    // the endpoint changed: read the target again before the next attempt
-	changes int                     // how often it did: one more may come while it is being read
-	urgent  []tidings.QueuePosition // somebody wants these tried now
-	health  tidings.Health
-	window  int // attempts allowed at the same time
-	flying  int // attempts running
-	ring    []tidings.PendingDelivery
-	inRing  map[int64]struct{} // their keys
-	held    map[int64]struct{} // started and not known to be recorded
-	busy    map[int64]struct{} // issuances with an event that must end before their next
-	from    tidings.QueuePosition
-	unread  time.Time
-	loading bool
-	lowered time.Time          // wakes that came while loading: their smallest due
-	done    []int64            // recorded while loading: what is being read may still show them
-	moved   map[int64]struct{} // issuances that failed while loading: their rows are read with an old due time
-	checked time.Time          // when the lane was last read from its start
-	slot    time.Time          // the rate limit lets the next attempt start then
-	muted   time.Time          // nothing is started before then: a record that failed
-	queued  bool               // stands in the engine's ready list
-	timer   time.Time          // the engine looks at the lane then; zero: no timer is set
-	place   int                // of the timer among all of them
-	idle    time.Time          // since when it has had nothing to do
+	key      int64
+	epoch    int64                   // at which its shard is held
+	yielding bool                    // it is to be given up: nothing starts
+	gone     bool                    // it was dropped: what refers to it still is out of date
+	lanes    map[int64]*lane         // all of them: there is not room for any number
+	target   *target                 // nil until it was read
+	stale    bool                    // the endpoint changed: read the target again before the next attempt
+	changes  int                     // how often it did: one more may come while it is being read
+	urgent   []tidings.QueuePosition // somebody wants these tried now
+	health   tidings.Health
+	window   int // attempts allowed at the same time
+	flying   int // attempts running
+	ring     []tidings.PendingDelivery
+	inRing   map[int64]struct{} // their keys
+	held     map[int64]struct{} // started and not known to be recorded
+	busy     map[int64]struct{} // issuances with an event that must end before their next
+	from     tidings.QueuePosition
+	unread   time.Time
+	loading  bool
+	lowered  time.Time          // wakes that came while loading: their smallest due
+	done     []int64            // recorded while loading: what is being read may still show them
+	moved    map[int64]struct{} // issuances that failed while loading: their rows are read with an old due time
+	checked  time.Time          // when the lane was last read from its start
+	slot     time.Time          // the rate limit lets the next attempt start then
+	muted    time.Time          // nothing is started before then: a record that failed
+	queued   bool               // stands in the engine's ready list
+	timer    time.Time          // the engine looks at the lane then; zero: no timer is set
+	place    int                // of the timer among all of them
+	idle     time.Time          // since when it has had nothing to do
 }
 
 // target is where and how a lane sends.
@@ -221,7 +224,7 @@ func (l *lane) limit() int {
 // startable gives the index in the ring of the next delivery that may start, or
 // -1: an event never starts before an earlier one of its issuance has ended.
 func (l *lane) startable(now time.Time) int {
-	if l.target == nil || l.stale || !l.target.Enabled || l.flying >= l.limit() ||
+	if l.yielding || l.target == nil || l.stale || !l.target.Enabled || l.flying >= l.limit() ||
 		now.Before(l.blocked()) || !now.Before(l.target.until) {
 		return -1
 	}

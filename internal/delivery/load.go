@@ -15,6 +15,7 @@ import (
 // loadJob asks for a lane to be read.
 type loadJob struct {
 	endpoint  int64
+	lane      *lane
 	target    bool                  // read the endpoint
 	rows      bool                  // read rows
 	probe     bool                  // the lane is probing
@@ -42,7 +43,7 @@ func (e *Engine) requestLoad(l *lane, now time.Time) {
 		return
 	}
 	e.freeLoaders--
-	job := loadJob{endpoint: l.key, target: l.target == nil || l.stale || !now.Before(l.target.until), probe: l.probing(), lastProbe: l.health.LastFailureAt,
+	job := loadJob{endpoint: l.key, lane: l, target: l.target == nil || l.stale || !now.Before(l.target.until), probe: l.probing(), lastProbe: l.health.LastFailureAt,
 		changes: l.changes, from: l.from, limit: l.room() + len(l.held) + 1}
 	job.rows = l.wantsRows(now)
 	if len(l.urgent) > 0 {
@@ -154,13 +155,17 @@ func (e *Engine) readProbe(ctx context.Context, job loadJob) (rows []tidings.Pen
 
 func (e *Engine) onLoaded(out loaded, now time.Time) {
 	e.freeLoaders++
-	l := e.lanes[out.job.endpoint]
-	e.takeLoaded(l, out, now)
-	e.touch(l, now)
+	if l := out.job.lane; !l.gone {
+		e.takeLoaded(l, out, now)
+		e.settled(l)
+		e.touch(l, now)
+	}
 	for len(e.waitingLoad) > 0 && e.freeLoaders > 0 {
 		l := e.waitingLoad[0]
 		e.waitingLoad = e.waitingLoad[1:]
-		e.requestLoad(l, now)
+		if !l.gone {
+			e.requestLoad(l, now)
+		}
 	}
 }
 
@@ -183,6 +188,10 @@ func (e *Engine) takeLoaded(l *lane, out loaded, now time.Time) {
 		l.window = min(l.window, l.target.MaxInFlight)
 		if first || enabled || len(l.held) == 0 {
 			l.health = out.target.Health
+		}
+		if first && l.target.limiter != nil && e.cfg.Sharded {
+			// Whoever held the lane before may have sent just then.
+			l.slot = later(l.slot, e.shards.gained[tidings.ShardOf(l.key)].Add(time.Duration(float64(time.Second)/l.target.RateLimit)))
 		}
 		if !l.target.Enabled || l.probing() != out.job.probe {
 			l.settle()

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"time"
 
 	"tidings"
@@ -55,6 +56,8 @@ func (e *Engine) recordOnce(waiting []tidings.AttemptResult) (left []tidings.Att
 		case tidings.KindOf(err) == tidings.KindUnavailable && err != nil:
 			left = append(left, waiting[i])
 			continue
+		case errors.Is(err, tidings.ErrLaneTaken):
+			e.cfg.Log.Warn("an attempt is not recorded: another node has taken the lane over, and sends again", "event", waiting[i].Delivery.EventID, "endpoint_key", waiting[i].Delivery.EndpointKey)
 		case err != nil:
 			e.cfg.Log.Error("recording an attempt", "event", waiting[i].Delivery.EventID, "endpoint_key", waiting[i].Delivery.EndpointKey, "error", err)
 		}

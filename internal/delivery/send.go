@@ -13,6 +13,7 @@ import (
 // attempt is one request on its way.
 type attempt struct {
 	delivery tidings.PendingDelivery
+	lane     *lane
 	target   *target
 	started  time.Time
 
@@ -64,6 +65,7 @@ func (e *Engine) try(ctx context.Context, a *attempt) attempted {
 func (f attempted) result(d Decision, before tidings.Health) tidings.AttemptResult {
 	r := tidings.AttemptResult{
 		Delivery: f.attempt.delivery,
+		Epoch:    f.attempt.lane.epoch,
 		Attempt: tidings.Attempt{
 			Number: f.attempt.delivery.AttemptCount + 1, StartedAt: f.attempt.started,
 			Duration: f.answer.Duration, Timing: f.answer.Timing,

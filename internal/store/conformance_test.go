@@ -3,7 +3,6 @@ package store_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -69,41 +68,9 @@ func TestOnPostgreSQL(t *testing.T) {
 	} {
 		t.Run(name, test)
 	}
-	t.Run("OneServerAtATime", testOneServerAtATime)
 	t.Run("BothHaveTheSameColumns", testBothHaveTheSameColumns)
 	t.Run("ALostConnectionIsReplaced", testALostConnectionIsReplaced)
-	t.Run("ALateWriteIsRefused", testALateWriteIsRefused)
 	t.Run("AnAnswerToACommitIsLost", testAnAnswerToACommitIsLost)
-}
-
-func testOneServerAtATime(t *testing.T) {
-	url := database(t, t.TempDir())
-	first, err := store.Open(t.Context(), store.Options{Database: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := store.Open(t.Context(), store.Options{Database: url}); !errors.Is(err, store.ErrLocked) {
-		t.Fatalf("a second server gets %v", err)
-	}
-	visitor, err := store.Open(t.Context(), store.Options{Database: url, Shared: true})
-	if err != nil {
-		t.Fatalf("a command beside the server: %v", err)
-	}
-	defer visitor.Close()
-	if _, err := visitor.CreateClient(t.Context(), "other", tidings.Client{ID: "c", Scopes: tidings.AllScopes}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := first.Client(context.Background(), "c"); err != nil {
-		t.Errorf("the server does not know the client: %v", err)
-	}
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	next, err := store.Open(t.Context(), store.Options{Database: url})
-	if err != nil {
-		t.Fatalf("after the first has stopped: %v", err)
-	}
-	next.Close()
 }
 
 // testBothHaveTheSameColumns holds that a migration of one database is one of the
@@ -249,39 +216,5 @@ func cutConnections(t *testing.T, url string) {
 	const cut = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 	if _, err := db.Exec(cut); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// testALateWriteIsRefused has a server lose its connections, and with them the
-// lock, without knowing, and another take the database over meanwhile.
-func testALateWriteIsRefused(t *testing.T) {
-	url := database(t, t.TempDir())
-	fatal := make(chan error, 10)
-	late, err := store.Open(t.Context(), store.Options{Database: url, OnFatal: func(err error) { fatal <- err }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { late.Close() })
-	cutConnections(t, url)
-	next, err := store.Open(t.Context(), store.Options{Database: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { next.Close() })
-	for i := range 5 { // the first ones may only find that the connection is lost
-		if _, err := late.CreateClient(t.Context(), "late", tidings.Client{ID: fmt.Sprint("late", i), Scopes: tidings.AllScopes}); err == nil {
-			t.Fatal("the late server writes")
-		}
-	}
-	select {
-	case err := <-fatal:
-		if !errors.Is(err, store.ErrTakenOver) {
-			t.Errorf("the late server is told %v", err)
-		}
-	default:
-		t.Error("the late server is not told that it has to end")
-	}
-	if _, err := next.CreateClient(t.Context(), "next", tidings.Client{ID: "next", Scopes: tidings.AllScopes}); err != nil {
-		t.Errorf("the one that follows cannot write: %v", err)
 	}
 }

@@ -32,3 +32,11 @@ func (s *Store) Columns(ctx context.Context) (out []string, err error) {
 	})
 	return out, err
 }
+
+// EndLease has the lease of this node run out, as if it had given no sign of life.
+func (s *Store) EndLease(ctx context.Context) error {
+	return s.w.submit(ctx, classTransition, 0, 1, func(t *tx) error {
+		_, err := t.exec("UPDATE node SET lease_until = 0 WHERE number = $1", t.w.node)
+		return err
+	})
+}

@@ -1,44 +1,49 @@
 package store
 
 import (
-	"context"
-	"errors"
+	"time"
+
+	"tidings"
 )
 
-// ErrTakenOver says that another server has taken the database over.
-var ErrTakenOver = errors.New("another server has taken the database over")
+// This file has what a process must learn anew in each transaction where others
+// write to the same database. Their transactions take turns (see
+// [postgres.begin]), so that what is read at the start of one holds to its end.
 
-const (
-	servedBy = "served_by" // the counter of those who took the store over
-	epochNow = "SELECT value FROM counter WHERE name = '" + servedBy + "'"
-)
+// stateOf reads the newest key of any node, whether the node is still one, and
+// the database's clock in microseconds.
+const stateOf = `SELECT COALESCE((SELECT value FROM counter WHERE name = $1), 0), EXISTS (SELECT 1 FROM node WHERE number = $2),
+	(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT`
 
-// serve takes the store over: whatever a server still writes that had it before
-// is refused from now on. The lock that keeps two of them apart ends with its
-// connection, which a server may lose and not notice.
-func (w *writer) serve(ctx context.Context) error {
-	return w.submit(ctx, classTransition, 0, 1, func(t *tx) error {
-		_, err := t.exec("INSERT INTO counter (name, value) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = counter.value + 1", servedBy)
-		if err == nil {
-			err = t.queryRow(epochNow, nil, &w.epoch)
-		}
-		return err
-	})
-}
-
-// fence refuses to write for a server that another has followed.
-func (t *tx) fence() error {
-	if t.w.epoch == 0 {
-		return nil
-	}
-	var now int64
-	if err := t.queryRow(epochNow, nil, &now); err != nil {
+// look learns what others have done since this process's last transaction.
+func (t *tx) look() error {
+	w := t.w
+	var member bool
+	var us int64
+	sent := w.clock.own()
+	if err := t.queryRow(stateOf, []any{t.keys.counter(), w.node}, &t.keys.last, &member, &us); err != nil {
 		return err
 	}
-	if now != t.w.epoch {
-		return ErrTakenOver
+	if w.corrected {
+		w.clock.compare(sent, time.UnixMicro(us), w.clock.own())
+	}
+	t.now = w.now().UnixMilli()
+	w.keys.last = t.keys.last
+	if !member && w.holding.Load() != nil {
+		w.holding.Store(&holding{tidings.Tenure{Epochs: &tidings.Epochs{}}}) // its lease ran out, and another took all that it held
 	}
 	return nil
+}
+
+// holding is what this node holds, as its own transactions left it. Only the
+// writer changes it.
+type holding struct{ tidings.Tenure }
+
+// owns tells whether the result of an attempt that began at that epoch may be
+// recorded. Where there are no nodes, it always may.
+func (t *tx) owns(endpoint, epoch int64) bool {
+	h := t.w.holding.Load()
+	return h == nil || epoch != 0 && h.Epochs[tidings.ShardOf(endpoint)] == epoch
 }
 
 // connect gives the writer another connection where its own was lost. What was

@@ -132,11 +132,12 @@ func (m *move) run(ctx context.Context, conn *pgx.Conn) (moved []Moved, err erro
 	return moved, err
 }
 
-// tables gives the store's tables, each behind those that it refers to.
+// tables gives the store's tables, each behind those that it refers to, but for
+// what says who serves it.
 func (m *move) tables(ctx context.Context) (tables []string, err error) {
 	rows, err := m.to.Query(ctx, `SELECT c.relname, (SELECT COALESCE(array_agg(DISTINCT f.confrelid::regclass::text), '{}') FROM pg_constraint f
 		WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.confrelid <> c.oid)
-		FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> 'migration'
+		FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT IN ('migration', 'node', 'shard')
 		ORDER BY c.relname`)
 	if err != nil {
 		return nil, err

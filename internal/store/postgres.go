@@ -16,11 +16,8 @@ import (
 	"tidings"
 )
 
-// postgres is the shared database. Until lanes are shared over nodes, one server
-// works on it at a time; the lock for that lives as long as a connection.
+// postgres is the shared database, of any number of servers.
 type postgres struct {
-	pool    *sql.DB
-	lock    *sql.Conn     // nil for a visitor
 	timeout time.Duration // for a read, and for a transaction of the writer
 }
 
@@ -28,7 +25,6 @@ type postgres struct {
 const (
 	lockMigrate = 0x74696469_01
 	lockWrite   = 0x74696469_02
-	lockServe   = 0x74696469_03
 )
 
 // minPostgres is the first version that is known to work.
@@ -45,10 +41,10 @@ func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *s
 	pool.SetMaxOpenConns(writers)
 	readers.SetMaxOpenConns(o.Connections)
 	readers.SetMaxIdleConns(o.Connections)
-	p := &postgres{pool: pool, timeout: o.Timeout}
+	p := &postgres{timeout: o.Timeout}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.release(), pool.Close(), readers.Close())
+			err = errors.Join(err, pool.Close(), readers.Close())
 		}
 	}()
 	opening, end := bounded(ctx, o.Timeout)
@@ -60,17 +56,12 @@ func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *s
 	if version < minPostgres {
 		return nil, nil, nil, fmt.Errorf("PostgreSQL %d is too old: 14 or newer is needed", version/10000)
 	}
-	if !o.Shared {
-		if err := p.take(opening); err != nil {
-			return nil, nil, nil, err
-		}
-	}
 	return p, pool, readers, migratePostgres(ctx, pool, o.Shared)
 }
 
-// writers is how many connections the writer's pool has: the writer's, that of
-// the server's lock, and one to spare while a lost one is given up.
-const writers = 3
+// writers is how many connections the writer's pool has: the writer's, and one to
+// spare while a lost one is given up.
+const writers = 2
 
 // connection reads a database's URL. Whatever becomes of this process or of the
 // network, the server ends what a session left behind, in the time that this
@@ -83,28 +74,16 @@ func connection(o Options) (*pgx.ConnConfig, error) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = o.Timeout
 	}
-	limit := strconv.FormatInt(o.Timeout.Milliseconds(), 10)
-	for _, name := range []string{"statement_timeout", "idle_in_transaction_session_timeout", "tcp_user_timeout"} {
+	for name, limit := range map[string]time.Duration{
+		"statement_timeout": o.Timeout, "tcp_user_timeout": o.Timeout,
+		// Less, so that those who wait for their turn behind it do not give up first.
+		"idle_in_transaction_session_timeout": o.Timeout / 2,
+	} {
 		if _, own := cfg.RuntimeParams[name]; !own {
-			cfg.RuntimeParams[name] = limit
+			cfg.RuntimeParams[name] = strconv.FormatInt(limit.Milliseconds(), 10)
 		}
 	}
 	return cfg, nil
-}
-
-// take takes the database for this server alone.
-func (p *postgres) take(ctx context.Context) (err error) {
-	if p.lock, err = p.pool.Conn(ctx); err != nil {
-		return fmt.Errorf("opening the database: %w", err)
-	}
-	var taken bool
-	if err := p.lock.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockServe)).Scan(&taken); err != nil {
-		return fmt.Errorf("locking the database: %w", err)
-	}
-	if !taken {
-		return fmt.Errorf("%w: another tidings process serves this database", ErrLocked)
-	}
-	return nil
 }
 
 // bind leaves the common SQL as it is, but for the order of joins, which it fixes
@@ -123,7 +102,7 @@ const syncCommits = "SELECT set_config('synchronous_commit', CASE current_settin
 // begin lets one process write at a time, so that what a write reads in its
 // transaction is the truth, as it is with one writer, and positions are in the
 // order of the commits. A commit is on disk when it returns, whatever the server
-// is set to. Where the process hangs, the lock ends with its
+// is set to. Where a process hangs, the lock ends with its
 // transaction, see [connection].
 func (p *postgres) begin() []string {
 	return []string{"BEGIN",
@@ -149,24 +128,8 @@ func (p *postgres) size(ctx context.Context, reads *sql.DB) (bytes, free int64, 
 	return bytes, -1, away(err)
 }
 
-func (p *postgres) release() error {
-	if p.lock == nil {
-		return nil
-	}
-	lock := p.lock
-	p.lock = nil
-	ctx, end := bounded(context.Background(), p.timeout)
-	defer end()
-	// A connection given back keeps its session's locks.
-	_, err := lock.ExecContext(ctx, "SELECT pg_advisory_unlock_all()")
-	if judge(err) == faultStorage {
-		err = nil // the connection is gone, and the lock with it
-	}
-	if closed := lock.Close(); closed != nil && judge(closed) != faultStorage {
-		err = errors.Join(err, closed)
-	}
-	return err
-}
+// release has nothing to give free: what a node holds, it holds by a lease.
+func (p *postgres) release() error { return nil }
 
 // patient lets the statements of a transaction take as long as they take: the
 // larger the database, the longer.

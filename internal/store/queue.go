@@ -77,7 +77,8 @@ func (s *Store) OldestPending(ctx context.Context, endpoint int64) (tidings.Pend
 
 // Record makes the results of attempts durable. Each is an item of its own, so
 // that one that fails harms no other; the errors stand in the order of the
-// results. A delivery that is no longer pending is left as it is.
+// results. A delivery that is no longer pending is left as it is. Of an attempt
+// whose lane another node took over nothing is recorded ([tidings.ErrLaneTaken]).
 func (s *Store) Record(results []tidings.AttemptResult) []error {
 	writes := make([]func(*tx) error, len(results))
 	for i := range results {
@@ -88,6 +89,9 @@ func (s *Store) Record(results []tidings.AttemptResult) []error {
 
 func (s *Store) record(t *tx, r *tidings.AttemptResult) error {
 	d := &r.Delivery
+	if !t.owns(d.EndpointKey, r.Epoch) {
+		return tidings.ErrLaneTaken
+	}
 	if endedWell(r) && !t.direct {
 		return t.collect(r)
 	}

@@ -35,8 +35,18 @@ type Options struct {
 	// The writer has some of its own.
 	Connections int
 
+	// Home names, where it is not empty, a place that takes one server at a time,
+	// such as an address to listen on: a node that was there before has ended.
+	Home string
+	// Lease is how long a node of several holds its shards without a sign of life;
+	// default 30 s.
+	Lease time.Duration
+
 	Now func() time.Time // the clock; default time.Now
-	Log *slog.Logger     // default slog.Default()
+	// Correct sets that clock by PostgreSQL's, which all nodes share. It says nothing
+	// to the embedded database.
+	Correct bool
+	Log     *slog.Logger // default slog.Default()
 
 	// MaxEndpoints is how many endpoints an organisation may have; default
 	// tidings.MaxEndpoints.
@@ -56,7 +66,7 @@ type Options struct {
 	// who count. It must not block and must not write to the store.
 	OnCommit func(Commit)
 	// OnFatal is called when the disk no longer keeps what it was told to keep
-	// (a failed fsync), or another server has taken the database over: the process
+	// (a failed fsync): the process
 	// must end, as nothing that it knows is certain any more. Default: panic.
 	OnFatal func(error)
 }
@@ -71,6 +81,8 @@ type Store struct {
 	w     *writer
 
 	maxEndpoints    int
+	home            string        // of a node
+	lease           time.Duration // of a node
 	retention       time.Duration
 	claimsRetention time.Duration
 	logCutAt        atomic.Int64 // milliseconds
@@ -93,8 +105,10 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Database == "" {
 		o.Timeout = 0 // nothing is between the process and its file
 	}
-	s := &Store{now: o.Now, maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints), retention: o.Retention, claimsRetention: o.ClaimsRetention,
-		statusListSize: tidings.StatusListSize}
+	s := &Store{maxEndpoints: cmp.Or(o.MaxEndpoints, tidings.MaxEndpoints), retention: o.Retention, claimsRetention: o.ClaimsRetention,
+		statusListSize: tidings.StatusListSize, lease: max(cmp.Or(o.Lease, 30*time.Second), leastLease)}
+	ownClock := &clock{own: o.Now}
+	s.now = ownClock.now
 	s.logHasClaims.Store(true) // a crash can have left some
 	defer func() {
 		if err != nil {
@@ -106,11 +120,11 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.reads = &statements{db: reads, bind: s.db.bind, limit: o.Timeout, byText: map[string]*sql.Stmt{}}
-	if s.w, err = newWriter(ctx, s.db, writes, o); err != nil {
+	if s.w, err = newWriter(ctx, s.db, writes, ownClock, o); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
 	if o.Database != "" && !o.Shared {
-		if err := s.w.serve(ctx); err != nil {
+		if err := s.join(ctx, o.Home); err != nil {
 			return nil, err
 		}
 	}

@@ -23,11 +23,14 @@ type writer struct {
 	d         database
 	db        *sql.DB
 	conn      *sql.Conn
-	lost      bool  // the connection broke
-	epoch     int64 // see [writer.serve]; 0: another may not take the store over
+	lost      bool                    // the connection broke
+	node      int64                   // the number of this server among those who share the database; 0: a visitor
+	holding   atomic.Pointer[holding] // nil: it has not begun to deliver
+	clock     *clock
+	corrected bool // the clock, by the database's
 	stmts     map[string]*sql.Stmt
 	bulk      bulk // what the batch that runs has collected
-	remote    bool // the database is another process, so that round trips count
+	remote    bool // the database is another process: round trips count, and others may write to it
 	in        *inlets
 	keys      keys
 	shared    bool // this process visits a store that a server may hold open
@@ -46,14 +49,14 @@ type writer struct {
 	stopped   chan struct{}
 }
 
-func newWriter(ctx context.Context, d database, db *sql.DB, o Options) (*writer, error) {
+func newWriter(ctx context.Context, d database, db *sql.DB, c *clock, o Options) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("opening the writer's connection: %w", err)
 	}
 	w := &writer{
 		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
-		keys: keys{node: serverNode}, remote: o.Database != "", retention: o.Retention, limit: o.Timeout, shared: o.Shared, now: o.Now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
+		keys: keys{node: serverNode}, remote: o.Database != "", retention: o.Retention, limit: o.Timeout, shared: o.Shared, clock: c, corrected: o.Correct, now: c.now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
 	}
 	if w.onCommit == nil {
 		w.onCommit = func(Commit) {}
@@ -209,6 +212,9 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		return len(items), err
 	}
 	w.keys = t.keys
+	if t.holding != nil {
+		w.holding.Store(t.holding)
+	}
 	w.tallies.add(t.tallies)
 	if !t.alone {
 		w.traffic.Store(time.Now().UnixNano())
@@ -241,9 +247,6 @@ func (w *writer) storageError(err error) error {
 	}
 	if judge(err) == faultSync {
 		w.onFatal(fmt.Errorf("syncing to disk: %w", err))
-	}
-	if errors.Is(err, ErrTakenOver) {
-		w.onFatal(err)
 	}
 	message := "The store does not take writes at the moment; try again."
 	if judge(err) == faultFull {
@@ -297,6 +300,7 @@ type tx struct {
 	wakes     []tidings.Wake
 	backlog   []backlogChange
 	tallies   []counted
+	holding   *holding                // not nil: what this node holds once this is committed
 	events    []tidings.EventType     // accepted
 	states    []tidings.IssuanceState // that issuances entered
 	ended     []Ended                 // deliveries
@@ -395,8 +399,11 @@ func (t *tx) begin() error {
 			return err
 		}
 	}
-	if err := t.fence(); err != nil {
-		t.w.rollback()
+	if t.w.remote {
+		err := t.look()
+		if err != nil {
+			t.w.rollback()
+		}
 		return err
 	}
 	if !t.w.shared && t.keys.last != 0 {

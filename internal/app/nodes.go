@@ -1,0 +1,71 @@
+package app
+
+import (
+	"context"
+	"net"
+	"os"
+	"strings"
+	"time"
+)
+
+// home names the place of this process: the address where it listens, in a
+// network of this machine since its start. No other process can be there at the
+// same time. Empty where the system does not tell.
+func home(l net.Listener) string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	network, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(boot)) + " " + network + " " + l.Addr().String()
+}
+
+const (
+	// renewEvery is how often a node renews its lease and looks whether it holds its
+	// share.
+	renewEvery = time.Second
+	// leaveTimeout bounds the last word of a node that stops.
+	leaveTimeout = 5 * time.Second
+)
+
+// keepShards keeps this node's share of the shards, and tells the engine, until
+// the engine has stopped; then it gives all of them free. From the end of
+// stopping on it takes none, and gives free what is idle.
+func (a *App) keepShards(stopping context.Context, stopped <-chan struct{}) {
+	ctx := context.WithoutCancel(stopping)
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	failing := false
+	for {
+		held, ok, err := a.Store.KeepLease(ctx, a.engine.Free(), stopping.Err() != nil)
+		if !ok && err == nil {
+			return // this node holds everything
+		}
+		if (err != nil) != failing {
+			if failing = err != nil; failing {
+				a.cfg.Log.Error("the lease of this node cannot be renewed: nothing is sent once it runs out", "error", err)
+			} else {
+				a.cfg.Log.Info("the lease of this node is renewed again")
+			}
+		}
+		if err == nil {
+			a.engine.Hold(held)
+		}
+		select {
+		case <-tick.C:
+			if held.Nodes > 1 && stopping.Err() == nil {
+				a.engine.Look(true)
+			}
+		case <-stopped:
+			ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+			defer cancel()
+			if err := a.Store.Leave(ctx); err != nil {
+				a.cfg.Log.Error("the shards of this node are not given free: others take them when its lease runs out", "error", err)
+			}
+			return
+		}
+	}
+}

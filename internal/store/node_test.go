@@ -1,0 +1,230 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"tidings"
+	"tidings/internal/pgtest"
+	"tidings/internal/store"
+)
+
+// TestNodes holds what several servers promise that share a PostgreSQL.
+func TestNodes(t *testing.T) {
+	server = pgtest.Start(t)
+	defer func() { server = "" }()
+	t.Run("AllOfThemWrite", testAllNodesWrite)
+	t.Run("EachHoldsItsShare", testEachNodeHoldsItsShare)
+	t.Run("ALateResultIsRefused", testALateResultIsRefused)
+	t.Run("AWrongClockIsCorrected", testAWrongClockIsCorrected)
+}
+
+// node opens the store of a database as one more server.
+func node(t *testing.T, url string, now func() time.Time) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Options{Database: url, Now: now, Correct: now != nil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func keepLease(t *testing.T, s *store.Store, free ...int) tidings.Tenure {
+	t.Helper()
+	held, ok, err := s.KeepLease(t.Context(), free, false)
+	if err != nil || !ok {
+		t.Fatalf("renewing a lease: %v, %v", ok, err)
+	}
+	return held
+}
+
+// Three nodes accept events at the same time: the feed has each once, in the
+// order of the commits, and whoever reads on while it grows misses none.
+func testAllNodesWrite(t *testing.T) {
+	url := database(t, t.TempDir())
+	nodes := []*store.Store{node(t, url, nil), node(t, url, nil), node(t, url, nil)}
+	org := organisation(t, nodes[0], "default")
+	const each = 200
+	errs := make(chan error, len(nodes))
+	for n, s := range nodes {
+		go func() {
+			for i := range each {
+				events := []tidings.NewEvent{{Type: tidings.IssuanceOffered, IssuanceID: fmt.Sprint("i", n, "-", i)}}
+				// The same key from every node: one of them makes it, all give it.
+				one := []tidings.NewEvent{{Type: tidings.IssuanceOffered, IssuanceID: fmt.Sprint("same", i), IdempotencyKey: fmt.Sprint("k", i)}}
+				for _, batch := range [][]tidings.NewEvent{events, one} {
+					if _, err := s.Publish(context.Background(), org.Key, batch, nil); err != nil {
+						errs <- err
+						return
+					}
+				}
+			}
+			errs <- nil
+		}()
+	}
+	seen, last, running := map[string]bool{}, "", len(nodes)
+	for running > 0 || len(seen) < (len(nodes)+1)*each {
+		select {
+		case err := <-errs:
+			if running--; err != nil {
+				t.Fatal(err)
+			}
+		default:
+		}
+		l, err := nodes[len(seen)%len(nodes)].Events(t.Context(), org.Key, tidings.EventFilter{}, tidings.Page{Size: 100, After: last})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range l.Items {
+			if seen[e.ID] {
+				t.Fatalf("%s comes twice", e.ID)
+			}
+			seen[e.ID], last = true, e.ID
+		}
+		if running == 0 && len(l.Items) == 0 {
+			break
+		}
+	}
+	if len(seen) != (len(nodes)+1)*each {
+		t.Errorf("the feed gave %d events, want %d", len(seen), (len(nodes)+1)*each)
+	}
+	if breaches, err := nodes[2].Check(t.Context(), 10); err != nil || len(breaches) > 0 {
+		t.Errorf("the store is not in order: %v\n%s", err, strings.Join(breaches, "\n"))
+	}
+}
+
+func testEachNodeHoldsItsShare(t *testing.T) {
+	url := database(t, t.TempDir())
+	one, two, three := node(t, url, nil), node(t, url, nil), node(t, url, nil)
+	first := keepLease(t, one)
+	if first.Epochs.Count() != tidings.Shards || first.Surplus != 0 {
+		t.Fatalf("a node by itself holds %d shards and %d too many", first.Epochs.Count(), first.Surplus)
+	}
+	if got := keepLease(t, two); got.Epochs.Count() != 0 || got.Nodes != 2 {
+		t.Errorf("the second of %d nodes takes %d shards that another holds", got.Nodes, got.Epochs.Count())
+	}
+	keepLease(t, three)
+	first = keepLease(t, one)
+	var free []int
+	for shard := range first.Surplus {
+		free = append(free, shard)
+	}
+	stores, held := []*store.Store{one, two, three}, [3]tidings.Tenure{keepLease(t, one, free...), keepLease(t, two), keepLease(t, three)}
+	eachOnce(t, held[:]...)
+	for n, h := range held {
+		if count := h.Epochs.Count(); count < tidings.Shards/3*8/10 || count > tidings.Shards/3*12/10 {
+			t.Errorf("of three nodes, number %d holds %d shards", n, count)
+		}
+	}
+	if err := three.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eachOnce(t, keepLease(t, one), keepLease(t, two))
+
+	if err := two.EndLease(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	last := keepLease(t, one)
+	eachOnce(t, last)
+	for shard, epoch := range held[1].Epochs {
+		if epoch != 0 && last.Epochs[shard] <= epoch {
+			t.Errorf("shard %d changed hands at epoch %d and is held at %d", shard, epoch, last.Epochs[shard])
+		}
+	}
+	if back := keepLease(t, stores[1]); back.Nodes != 2 || back.Epochs.Count() != 0 {
+		t.Errorf("a node that comes back holds %d shards of others", back.Epochs.Count())
+	}
+}
+
+// eachOnce holds that each shard is held by exactly one.
+func eachOnce(t *testing.T, held ...tidings.Tenure) {
+	t.Helper()
+	for shard := range tidings.Shards {
+		holders := 0
+		for _, h := range held {
+			if h.Epochs[shard] != 0 {
+				holders++
+			}
+		}
+		if holders != 1 {
+			t.Errorf("shard %d is held by %d nodes", shard, holders)
+		}
+	}
+}
+
+// A node that hung for longer than its lease records nothing of what it had in
+// flight, be the lane another's now or its own again.
+func testALateResultIsRefused(t *testing.T) {
+	url := database(t, t.TempDir())
+	late, next := node(t, url, nil), node(t, url, nil)
+	org := organisation(t, late, "default")
+	o := &opened{Store: late, org: org}
+	e := o.endpoint(t, "")
+	shard := tidings.ShardOf(e.Key)
+	before := keepLease(t, late)
+	for i, retake := range []bool{false, true} {
+		o.publish(t, tidings.IssuanceOffered, fmt.Sprint("late", i))
+		d := o.pending(t, e)[0]
+		for _, status := range []tidings.DeliveryStatus{tidings.DeliveryDelivered, tidings.DeliveryFailed, tidings.DeliveryPending} {
+			if err := late.EndLease(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			keepLease(t, next)
+			if retake {
+				if err := next.Leave(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got := keepLease(t, late); got.Epochs[shard] <= before.Epochs[shard] {
+					t.Fatalf("the node has the shard again at epoch %d, after %d", got.Epochs[shard], before.Epochs[shard])
+				}
+			}
+			r := result(d, status, d.Due.Add(time.Hour))
+			r.Epoch = before.Epochs[shard]
+			if errs := late.Record([]tidings.AttemptResult{r}); !errors.Is(errs[0], tidings.ErrLaneTaken) {
+				t.Errorf("a late %s is answered with %v", status, errs[0])
+			}
+			if now := o.pending(t, e); len(now) != 1 || now[0].AttemptCount != 0 || !now[0].Due.Equal(d.Due) {
+				t.Errorf("a late %s changes the delivery: %+v", status, now)
+			}
+		}
+		holder := next
+		if retake {
+			holder = late
+		}
+		r := result(d, tidings.DeliveryDelivered, time.Time{})
+		r.Epoch = keepLease(t, holder).Epochs[shard]
+		if errs := holder.Record([]tidings.AttemptResult{r}); errs[0] != nil || len(o.pending(t, e)) != 0 {
+			t.Errorf("the one that holds the lane cannot record: %v", errs[0])
+		}
+		before = keepLease(t, late)
+	}
+}
+
+// The clock of a node that is an hour ahead, or behind, does what the database's
+// does.
+func testAWrongClockIsCorrected(t *testing.T) {
+	url := database(t, t.TempDir())
+	right := node(t, url, time.Now)
+	org := organisation(t, right, "default")
+	for _, wrong := range []time.Duration{time.Hour, -time.Hour} {
+		s := node(t, url, func() time.Time { return time.Now().Add(wrong) })
+		events, err := s.Publish(t.Context(), org.Key, []tidings.NewEvent{{Type: tidings.IssuanceOffered, IssuanceID: wrong.String()}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, at := range map[string]time.Time{"the store's clock": s.Now(), "an event": events[0].CreatedAt} {
+			if off := time.Since(at).Abs(); off > time.Minute {
+				t.Errorf("with a clock that is off by %v, %s is off by %v", wrong, what, off)
+			}
+		}
+	}
+	l, err := right.Events(t.Context(), org.Key, tidings.EventFilter{Since: time.Now().Add(-time.Minute)}, tidings.Page{})
+	if err != nil || len(l.Items) != 2 {
+		t.Errorf("%d events are of the last minute, want 2: %v", len(l.Items), err)
+	}
+}
