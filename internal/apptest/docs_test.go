@@ -88,9 +88,9 @@ func docsRoute(command string) (found server.Route, ok bool) {
 	return found, ok
 }
 
-func docsExamples(t *testing.T) (all []docsExample) {
+func docsExamples(t *testing.T, page string) (all []docsExample) {
 	t.Helper()
-	blocks := docsBlocks(t, "api.md")
+	blocks := docsBlocks(t, page)
 	for i, b := range blocks {
 		if !strings.HasPrefix(b.text, "curl ") {
 			continue
@@ -98,11 +98,11 @@ func docsExamples(t *testing.T) (all []docsExample) {
 		e := docsExample{docsBlock: b}
 		var ok bool
 		if e.route, ok = docsRoute(b.text); !ok {
-			t.Errorf("api.md:%d: the table has no such route: %s", b.line, b.text)
+			t.Errorf("%s:%d: the table has no such route: %s", page, b.line, b.text)
 			continue
 		}
 		if i+1 == len(blocks) || strings.HasPrefix(blocks[i+1].text, "curl ") {
-			t.Errorf("api.md:%d: no answer stands below the command", b.line)
+			t.Errorf("%s:%d: no answer stands below the command", page, b.line)
 			continue
 		}
 		e.answer = blocks[i+1].text
@@ -272,11 +272,15 @@ func docsDiffer(at string, shown, got any) (found []string) {
 }
 
 // learn has the ids that an answer shows stand for those that came now, for
-// the commands below: the object's own, and those of its credentials.
+// the commands below: the object's own, or of the first one in a list, and those
+// of its credentials.
 func (s *docsShell) learn(shown, got any) {
 	ids := func(v any) (out []string) {
 		answer, _ := v.(map[string]any)
 		data, _ := answer["data"].(map[string]any)
+		if list, _ := answer["data"].([]any); len(list) > 0 {
+			data, _ = list[0].(map[string]any)
+		}
 		credentials, _ := data["credentials"].([]any)
 		for _, object := range append([]any{data}, credentials...) {
 			object, _ := object.(map[string]any)
@@ -347,7 +351,7 @@ func TestDocsOfTheAPIAnswerAsShown(t *testing.T) {
 	s := newDocsShell(t, a)
 	docsWorld(t, a, s)
 	run := map[string]bool{}
-	for _, e := range docsExamples(t) {
+	for _, e := range docsExamples(t, "api.md") {
 		run[e.route.Method+" "+e.route.Pattern] = true
 		if err := s.check(e); err != nil {
 			t.Errorf("api.md:%d: %s%v", e.line, e.text, err)
@@ -356,6 +360,27 @@ func TestDocsOfTheAPIAnswerAsShown(t *testing.T) {
 	for _, r := range server.Table() {
 		if !run[r.Method+" "+r.Pattern] {
 			t.Errorf("api.md shows no curl for %s %s", r.Method, r.Pattern)
+		}
+	}
+}
+
+// Its five minutes begin with an empty server.
+func TestTheREADMEAnswersAsShown(t *testing.T) {
+	a := apptest.New(t)
+	s := newDocsShell(t, a)
+	examples := docsExamples(t, "../README.md")
+	if len(examples) < 6 {
+		t.Fatalf("the README has %d examples", len(examples))
+	}
+	for _, e := range examples {
+		if e.route.Pattern == "/deliveries" {
+			a.Await("the event was sent once", func() bool {
+				l := list[managedDelivery](a.API, "/deliveries")
+				return len(l) == 1 && l[0].AttemptCount == 1
+			})
+		}
+		if err := s.check(e); err != nil {
+			t.Errorf("README.md:%d: %s%v", e.line, e.text, err)
 		}
 	}
 }
