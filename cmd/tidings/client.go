@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -26,8 +29,17 @@ type dataFlag struct {
 	Database string `env:"TIDINGS_DATABASE" placeholder:"URL" help:"A PostgreSQL (postgres://…) instead of the folder."`
 }
 
-// visit opens the store beside a server that may be running.
+// visit opens the store, which must be there, beside a server that may be
+// running.
 func (f dataFlag) visit(ctx context.Context, env *environment, do func(*store.Store) error) error {
+	if _, err := os.Stat(filepath.Join(f.Data, "tidings.db")); f.Database == "" && errors.Is(err, os.ErrNotExist) {
+		return &tidings.Error{Kind: tidings.KindNotFound, Message: "There is no database in " + f.Data + ": --data (TIDINGS_DATA) names the folder that the server works with."}
+	}
+	return f.open(ctx, env, do)
+}
+
+// open opens the store, and makes it where there is none.
+func (f dataFlag) open(ctx context.Context, env *environment, do func(*store.Store) error) error {
 	log := slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s, err := store.Open(ctx, store.Options{Dir: f.Data, Database: f.Database, Correct: true, Shared: true, Log: log})
 	if err != nil {
@@ -58,7 +70,7 @@ func (c clientCreate) Run(ctx context.Context, env *environment) error {
 	if err := tidings.CheckSlug(c.Organisation); err != nil {
 		return err
 	}
-	return c.visit(ctx, env, func(s *store.Store) error {
+	return c.open(ctx, env, func(s *store.Store) error {
 		id, secret := auth.NewClientID(), auth.NewClientSecret()
 		made, err := s.CreateClient(ctx, c.Organisation, tidings.Client{ID: id, Scopes: scopes, SecretHash: auth.HashClientSecret(secret)})
 		if err != nil {

@@ -237,6 +237,9 @@ func mending(no *client.Error) string {
 	case http.StatusForbidden:
 		return "take a client with this scope; 'tidings client create --scope …' makes one"
 	case http.StatusNotFound:
+		if strings.HasPrefix(no.Detail, "There is no such route") {
+			return "the server may be older than this program; what is for trials only, such as 'issuance simulate', needs a server that runs with --sandbox"
+		}
 		return "the list command shows what there is in your organisation"
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if no.RetryAfter > 0 {

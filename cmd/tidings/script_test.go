@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -50,7 +52,7 @@ func worldOf(ts *testscript.TestScript) *scriptWorld { return ts.Value("world").
 // newScriptWorld starts a server, a receiver that it can send to, and one that
 // only this machine can reach.
 func newScriptWorld(t testing.TB, work string, options ...apptest.Option) (w *scriptWorld, variables map[string]string) {
-	options = append(options, func(c *app.Config) { c.Sandbox = true })
+	options = append([]apptest.Option{func(c *app.Config) { c.Sandbox = true }}, options...)
 	w = &scriptWorld{t: t, app: apptest.New(t, options...), local: newLocalReceiver(t)}
 	ca := filepath.Join(work, "ca.pem")
 	writeCA(t, w.app.CA, ca)
@@ -84,6 +86,17 @@ func setUpScript(env *testscript.Env) error {
 	}
 	env.Values["world"] = w
 	return nil
+}
+
+// Who tries out a receiver against a server that is no sandbox is told so.
+func TestSimulatingOutsideOfASandboxIsExplained(t *testing.T) {
+	_, variables := newScriptWorld(t, t.TempDir(), func(c *app.Config) { c.Sandbox = false })
+	var problem bytes.Buffer
+	args := []string{"issuance", "simulate", "c01whv563l1r0h81wz16a83v9", "completed", "--url", variables["TIDINGS_URL"], "--ca", variables["TIDINGS_CA"],
+		"--client-id", variables["TIDINGS_CLIENT_ID"], "--client-secret", variables["TIDINGS_CLIENT_SECRET"]}
+	if code := run(t.Context(), args, &environment{stdout: io.Discard, stderr: &problem}); code != exitNotFound || !strings.Contains(problem.String(), "--sandbox") {
+		t.Errorf("code %d: %s", code, problem.String())
+	}
 }
 
 func let(ts *testscript.TestScript, _ bool, args []string) {
