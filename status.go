@@ -53,7 +53,7 @@ func (c Credential) Change(change StatusChange) (CredentialStatus, EventType, er
 	case !c.Revocable:
 		return c.Status, "", Conflict("The credential %q cannot be revoked or suspended: its template is not revocable, so it carries no status.", c.ID)
 	case !c.Status.Delivered():
-		return c.Status, "", Conflict("The credential %q is not issued: no wallet has it so far. An offer is cancelled instead.", c.ID)
+		return c.Status, "", Conflict("The credential %q is not issued: no wallet has it so far. An offer is canceled instead.", c.ID)
 	case c.Status == CredentialRevoked:
 		return c.Status, "", Conflict("The credential %q is already revoked, which is for good.", c.ID)
 	case change == Revoke:

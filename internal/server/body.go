@@ -118,7 +118,7 @@ func decode(body []byte, in any) error {
 		return tidings.Invalid("", "The body is empty; send %s.", want)
 	}
 	kind := jsontext.Value(text[:1]).Kind()
-	if got := kindName(kind); got != "" && kind != jsontext.KindBeginObject && !(array && kind == jsontext.KindBeginArray) {
+	if got := kindName(kind); got != "" && kind != jsontext.KindBeginObject && !(array && kind == jsontext.KindBeginArray) && jsontext.Value(text).IsValid() {
 		return tidings.Invalid("", "The body must be %s; got %s.", want, got)
 	}
 	if err := json.Unmarshal(body, in, strict); err != nil {
@@ -152,7 +152,11 @@ func bodyError(body []byte, err error) error {
 		if e.Err == json.ErrUnknownName {
 			return tidings.Invalid(at, "There is no member %q here; the members are %s.", short(e.JSONPointer.LastToken()), members(e.GoType))
 		}
-		return tidings.Invalid(at, "This must be %s; got %s.", typeName(e.GoType), cmp.Or(kindName(e.JSONKind), "something else"))
+		want, got := typeName(e.GoType), cmp.Or(kindName(e.JSONKind), "something else")
+		if want == "an integer" && e.JSONKind == jsontext.KindNumber {
+			got = "another number"
+		}
+		return tidings.Invalid(at, "This must be %s; got %s.", want, got)
 	}
 	return fmt.Errorf("decoding a body: %w", err)
 }
