@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -131,6 +132,9 @@ func (w *writer) submitAll(c class, rows int, writes []func(*tx) error) []error 
 func (w *writer) run() {
 	defer close(w.stopped)
 	for range w.in.ready {
+		// Who can run has mostly something to add to the batch, and a commit costs
+		// nearly the same for many as for one. Where nobody can, it takes no time.
+		runtime.Gosched()
 		items, open := w.in.drain(maxBatchRows)
 		for len(items) > 0 {
 			n := w.commit(items)
