@@ -73,6 +73,7 @@ func (c serveCommand) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
+	collectLess()
 	log.Info("serving", "url", a.URL, "listen", c.Listen, "data", where(c), "version", cfg.Version)
 	return a.Run(ctx)
 }
