@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"tidings/internal/localca"
@@ -25,7 +26,7 @@ type Config struct {
 	Binary    string   // the program that serves: this one
 	Dir       string   // the data goes below it; must be on a disk
 	Database  string   // URL of a PostgreSQL on which databases may be made; empty: the embedded store
-	Scenarios []string // names; none: all
+	Scenarios []string // names, or what they begin with before a dash; none: all
 	Quick     bool     // small sizes: to see that it works
 	Sizes     Sizes    // what is zero has its default
 	Progress  io.Writer
@@ -73,8 +74,10 @@ type Scenario struct {
 // Scenarios lists all, in the order in which they run.
 func Scenarios() []Scenario {
 	return []Scenario{
-		{Name: "single", What: "deliveries a second, one event per request: to 1 endpoint, and to 100 of as many organisations", run: singles},
-		{Name: "batch", What: "the same with 100 events per request", run: batches},
+		{Name: "single-1", What: "deliveries a second to 1 endpoint, one event per request", run: rates(1, 1)},
+		{Name: "single-100", What: "the same to 100 endpoints of as many organisations", run: rates(100, 1)},
+		{Name: "batch-1", What: "deliveries a second to 1 endpoint, 100 events per request", run: rates(1, 100)},
+		{Name: "batch-100", What: "the same to 100 endpoints of as many organisations", run: rates(100, 100)},
 		{Name: "latency", What: "from the request that publishes to the arrival, at 200 events a second", run: latency},
 		{Name: "isolation", What: "the same at 100 endpoints, of which none, 10 and 50 hang", run: isolation},
 		{Name: "fanout", What: "deliveries a second where each event goes to 1,000 endpoints", run: fanout},
@@ -96,6 +99,7 @@ type Row struct {
 	P50Ms               float64 `json:"p50Ms"`
 	P99Ms               float64 `json:"p99Ms"`
 	CPUMicrosPerEvent   float64 `json:"cpuMicrosPerEvent"` // of all processes but publisher and receiver, per delivery
+	LoopCPUMicros       float64 `json:"loopCpuMicros"`     // of a request of the bare loop, sender and receiver: what the processor is worth meanwhile
 	RSSMiB              float64 `json:"rssMiB"`            // of the server, the most that was seen
 	Target              string  `json:"target"`            // what is wanted of the row
 	Met                 bool    `json:"met"`
@@ -168,11 +172,15 @@ func choose(names []string) (out []Scenario, err error) {
 		return slices.DeleteFunc(all, func(s Scenario) bool { return s.Only }), nil
 	}
 	for _, name := range names {
-		i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name })
-		if i < 0 {
+		before := len(out)
+		for _, s := range all {
+			if s.Name == name || strings.HasPrefix(s.Name, name+"-") {
+				out = append(out, s)
+			}
+		}
+		if len(out) == before {
 			return nil, fmt.Errorf("there is no scenario %q; --list shows them", name)
 		}
-		out = append(out, all[i])
 	}
 	return out, nil
 }

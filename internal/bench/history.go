@@ -24,7 +24,7 @@ func history(ctx context.Context, b *run) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
-	measure := func() (t traffic, loop float64, err error) {
+	measure := func() (t traffic, loop pace, err error) {
 		loop, err = b.besideLoop(ctx, historyEndpoints, func() (err error) {
 			t, err = in.publishFor(ctx, b.cfg.Sizes.Window, 1)
 			return err
@@ -42,10 +42,10 @@ func history(ctx context.Context, b *run) (err error) {
 	if err != nil {
 		return err
 	}
-	b.add(Row{Scenario: "history-0", DeliveriesPerSecond: empty.perSecond, LoopPerSecond: loopBefore, Ratio: empty.perSecond / loopBefore, CPUMicrosPerEvent: empty.cpu, RSSMiB: empty.rss})
-	row := Row{Scenario: fmt.Sprint("history-", b.cfg.Sizes.History), DeliveriesPerSecond: full.perSecond, LoopPerSecond: loop, Ratio: full.perSecond / loop,
-		CPUMicrosPerEvent: full.cpu, RSSMiB: full.rss, Target: "ratio within 10 % of the one without history"}
-	row.Met = row.Ratio >= 0.9*empty.perSecond/loopBefore
+	b.add(Row{Scenario: "history-0", DeliveriesPerSecond: empty.perSecond, LoopPerSecond: loopBefore.perSecond, Ratio: empty.perSecond / loopBefore.perSecond, CPUMicrosPerEvent: empty.cpu, LoopCPUMicros: loopBefore.cpu, RSSMiB: empty.rss})
+	row := Row{Scenario: fmt.Sprint("history-", b.cfg.Sizes.History), DeliveriesPerSecond: full.perSecond, LoopPerSecond: loop.perSecond, Ratio: full.perSecond / loop.perSecond,
+		CPUMicrosPerEvent: full.cpu, LoopCPUMicros: loop.cpu, RSSMiB: full.rss, Target: "ratio within 10 % of the one without history"}
+	row.Met = row.Ratio >= 0.9*empty.perSecond/loopBefore.perSecond
 	b.add(row)
 	return in.onRecord(ctx, 1000)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -21,19 +22,25 @@ const senders = 64
 // sampleBody is a webhook's body as the product sends it.
 const sampleBody = `{"eventType":"openid4vc.issuance.completed","payload":{"openId4VcIssuanceId":"bench-100000"}}`
 
+// pace is what came of the bare loop.
+type pace struct {
+	perSecond float64
+	cpu       float64 // microseconds for a request, of sender and receiver together
+}
+
 // loop measures what this machine does at most with net/http: sign and post
-// over TLS, certificates verified, nothing stored. It gives requests a second.
-func (b *run) loop(ctx context.Context, paths int, d time.Duration) (float64, error) {
+// over TLS, certificates verified, nothing stored.
+func (b *run) loop(ctx context.Context, paths int, d time.Duration) (p pace, err error) {
 	signer, err := webhook.NewSigner(webhook.NewSecret())
 	if err != nil {
-		return 0, err
+		return p, err
 	}
 	transport := b.newTransport(senders)
 	defer transport.CloseIdleConnections()
 	var wg sync.WaitGroup
 	var posted, at atomic.Int64
 	failed := make(chan error, senders)
-	begin := time.Now()
+	cpu, begin := cpuOf(os.Getpid()), time.Now()
 	for range senders {
 		wg.Go(func() {
 			for time.Since(begin) < d {
@@ -50,9 +57,10 @@ func (b *run) loop(ctx context.Context, paths int, d time.Duration) (float64, er
 	took := time.Since(begin)
 	select {
 	case err := <-failed:
-		return 0, err
+		return p, err
 	default:
-		return float64(posted.Load()) / took.Seconds(), nil
+		n := float64(posted.Load())
+		return pace{perSecond: n / took.Seconds(), cpu: float64((cpuOf(os.Getpid()) - cpu).Microseconds()) / n}, nil
 	}
 }
 
@@ -83,14 +91,14 @@ func (b *run) newTransport(conns int) *http.Transport {
 
 // besideLoop measures something with the bare loop before and behind it, as
 // machines change their pace.
-func (b *run) besideLoop(ctx context.Context, paths int, measure func() error) (perSecond float64, err error) {
+func (b *run) besideLoop(ctx context.Context, paths int, measure func() error) (pace, error) {
 	before, err := b.loop(ctx, paths, b.cfg.Sizes.Window/2)
 	if err != nil {
-		return 0, err
+		return pace{}, err
 	}
 	if err := measure(); err != nil {
-		return 0, err
+		return pace{}, err
 	}
 	behind, err := b.loop(ctx, paths, b.cfg.Sizes.Window/2)
-	return (before + behind) / 2, err
+	return pace{(before.perSecond + behind.perSecond) / 2, (before.cpu + behind.cpu) / 2}, err
 }
