@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"tidings"
+	"tidings/internal/eventstream"
 )
 
 // Prefix is the path below which the console stands.
@@ -146,7 +147,7 @@ type Console struct {
 	pages    pages
 	mux      *http.ServeMux
 	origins  *http.CrossOriginProtection
-	streams  streams
+	streams  eventstream.Listeners
 	stopping chan struct{} // closed when streams have to end
 }
 
@@ -166,7 +167,8 @@ func New(ctx context.Context, cfg Config) (*Console, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	c := &Console{cfg: cfg, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(), stopping: make(chan struct{})}
+	c := &Console{cfg: cfg, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(),
+		streams: eventstream.Listeners{Most: maxStreams}, stopping: make(chan struct{})}
 	var err error
 	if c.key, err = cfg.Clients.Secret(ctx, keyName, newKey); err != nil {
 		return nil, fmt.Errorf("reading the key of the console's sessions: %w", err)

@@ -3,14 +3,13 @@ package console
 import (
 	"bytes"
 	"context"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"tidings"
+	"tidings/internal/eventstream"
 )
 
 // eventList is a page of the events that a filter shows, the newest first.
@@ -107,43 +106,8 @@ func (c *Console) showEvent(ctx context.Context, r *request) (answer, error) {
 	return answer{page: "event", title: "Event", section: "events", body: p}, err
 }
 
-const (
-	// streamPoll is how often a live view looks for events that another process
-	// accepted, and heartbeat how often it shows that it is alive.
-	streamPoll = time.Second
-	heartbeat  = 15 * time.Second
-	// streamWrite bounds one write to a browser.
-	streamWrite = 20 * time.Second
-	// maxStreams is how many live views an organisation may have open.
-	maxStreams = 16
-)
-
-// streams counts the open live views of each organisation.
-type streams struct {
-	mu    sync.Mutex
-	count map[int64]int
-}
-
-// open counts one more, until close is called; ok is false where there are
-// enough.
-func (s *streams) open(org int64) (close func(), ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.count == nil {
-		s.count = map[int64]int{}
-	}
-	if s.count[org] >= maxStreams {
-		return nil, false
-	}
-	s.count[org]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.count[org]--; s.count[org] == 0 {
-			delete(s.count, org)
-		}
-	}, true
-}
+// maxStreams is how many live views an organisation may have open.
+const maxStreams = 16
 
 // streamEvents sends the rows of the events that are accepted after ?last=, or
 // after the last one that a browser that comes back has had (server-sent events,
@@ -157,18 +121,15 @@ func (c *Console) streamEvents(ctx context.Context, r *request) (answer, error) 
 	if after != "" && !plausible(after) || filter.IssuanceID != "" && !plausible(filter.IssuanceID) || filter.Type != "" && !plausible(string(filter.Type)) {
 		return answer{}, tidings.Invalid("", "There is no such event to go on from.")
 	}
-	leave, ok := c.streams.open(r.org())
+	leave, ok := c.streams.Open(r.org())
 	if !ok {
-		return answer{}, &tidings.Error{Kind: tidings.KindLimited, Retry: heartbeat, Message: "The organisation has too many live views open."}
+		return answer{}, &tidings.Error{Kind: tidings.KindLimited, Retry: eventstream.Heartbeat, Message: "The organisation has too many live views open."}
 	}
 	defer leave()
 	ctx, cancel := context.WithDeadline(ctx, time.Now().Add(r.session.until.Sub(c.cfg.Now())))
 	defer cancel()
-	h := r.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no")
-	out := eventStream{http.NewResponseController(r.w), r.w}
-	if !out.write([]byte(": events as they are accepted\n\n")) {
+	out := eventstream.Begin(r.w)
+	if !out.Write([]byte(": events as they are accepted\n\n")) {
 		return answer{streamed: true}, nil
 	}
 	c.follow(ctx, r, out, filter, after)
@@ -176,10 +137,10 @@ func (c *Console) streamEvents(ctx context.Context, r *request) (answer, error) 
 }
 
 // follow sends rows until the browser, the session or the server ends.
-func (c *Console) follow(ctx context.Context, r *request, out eventStream, filter tidings.EventFilter, after string) {
-	beat := time.NewTicker(heartbeat)
+func (c *Console) follow(ctx context.Context, r *request, out eventstream.Writer, filter tidings.EventFilter, after string) {
+	beat := time.NewTicker(eventstream.Heartbeat)
 	defer beat.Stop()
-	poll := time.NewTicker(streamPoll)
+	poll := time.NewTicker(eventstream.Poll)
 	defer poll.Stop()
 	for ok := true; ok; {
 		changed := c.cfg.Events.Changed()
@@ -191,7 +152,7 @@ func (c *Console) follow(ctx context.Context, r *request, out eventStream, filte
 		case <-poll.C:
 		case <-beat.C:
 			_, _, signedIn, err := c.signedIn(ctx, r.http) // the client may have been revoked since
-			ok = err == nil && signedIn && out.write([]byte(": \n\n"))
+			ok = err == nil && signedIn && out.Beat()
 		case <-ctx.Done():
 			return
 		case <-c.stopping:
@@ -201,7 +162,7 @@ func (c *Console) follow(ctx context.Context, r *request, out eventStream, filte
 }
 
 // sendRows sends the rows of all events after one, and gives the last one sent.
-func (c *Console) sendRows(ctx context.Context, r *request, out eventStream, filter tidings.EventFilter, after string) (last string, ok bool) {
+func (c *Console) sendRows(ctx context.Context, r *request, out eventstream.Writer, filter tidings.EventFilter, after string) (last string, ok bool) {
 	for {
 		l, err := c.cfg.Events.Events(ctx, r.org(), filter, tidings.Page{Size: tidings.MaxPageSize, After: after})
 		if err != nil {
@@ -216,27 +177,11 @@ func (c *Console) sendRows(ctx context.Context, r *request, out eventStream, fil
 			}
 			text.WriteString("id: " + e.ID + "\ndata: " + strings.ReplaceAll(row.String(), "\n", " ") + "\n\n")
 		}
-		if text.Len() > 0 && !out.write(text.Bytes()) {
+		if text.Len() > 0 && !out.Write(text.Bytes()) {
 			return after, false
 		}
 		if !l.HasNext {
 			return after, true
 		}
 	}
-}
-
-// eventStream writes to a browser, each write with a deadline of its own.
-type eventStream struct {
-	control *http.ResponseController
-	w       http.ResponseWriter
-}
-
-func (s eventStream) write(text []byte) bool {
-	if err := s.control.SetWriteDeadline(time.Now().Add(streamWrite)); err != nil {
-		return false
-	}
-	if _, err := s.w.Write(text); err != nil {
-		return false
-	}
-	return s.control.Flush() == nil
 }

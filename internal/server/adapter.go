@@ -222,7 +222,7 @@ func (s *Server) work(route *Route, w http.ResponseWriter, r *http.Request, c *c
 // and by organisation, so that they leave room for requests.
 func (s *Server) admit(route *Route, org int64) (leave func(), err error) {
 	if route.Stream {
-		return s.streams.open(org)
+		return s.openStream(org)
 	}
 	leave = func() { s.inFlight.Add(-1) }
 	if s.inFlight.Add(1) > int64(s.cfg.MaxInFlight) {

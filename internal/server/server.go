@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"tidings"
+	"tidings/internal/eventstream"
 )
 
 // Prefix is the path below which the API stands.
@@ -201,7 +202,7 @@ type Server struct {
 	document *document
 	inFlight atomic.Int64
 	quotas   quotas
-	streams  streams
+	streams  eventstream.Listeners
 	stopping chan struct{} // closed when streams have to end
 }
 
@@ -217,7 +218,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Observe = func(string, string, int, time.Duration) {}
 	}
 	cfg.MaxInFlight = cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight)
-	s := &Server{cfg: cfg, mux: http.NewServeMux(), stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), streams: eventstream.Listeners{Most: maxStreams}, stopping: make(chan struct{})}
 	s.table = s.routes()
 	patterns := map[string]methods{}
 	for i := range s.table {

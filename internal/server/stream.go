@@ -4,54 +4,27 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"tidings"
+	"tidings/internal/eventstream"
 )
 
 // errStreamed says that the answer has been written already.
 var errStreamed = errors.New("streamed")
 
-const (
-	// streamPoll is how often a stream looks for events that another process
-	// accepted, and heartbeat how often it shows that it is alive.
-	streamPoll = time.Second
-	heartbeat  = 15 * time.Second
-	// streamWrite bounds one write to a listener.
-	streamWrite = 20 * time.Second
-	// maxStreams is how many streams an organisation may have open: each keeps
-	// a connection, and looks for events after each commit.
-	maxStreams = 32
-)
+// maxStreams is how many streams an organisation may have open.
+const maxStreams = 32
 
-// streams counts the open streams of each organisation.
-type streams struct {
-	mu    sync.Mutex
-	count map[int64]int
-}
-
-// open counts one more, until close is called.
-func (s *streams) open(org int64) (close func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.count[org] >= maxStreams {
-		return nil, &tidings.Error{Kind: tidings.KindLimited, Retry: heartbeat,
+// openStream counts one more, until close is called.
+func (s *Server) openStream(org int64) (close func(), err error) {
+	close, ok := s.streams.Open(org)
+	if !ok {
+		return nil, &tidings.Error{Kind: tidings.KindLimited, Retry: eventstream.Heartbeat,
 			Message: "The organisation has " + strconv.Itoa(maxStreams) + " streams open, as many as it may have."}
 	}
-	if s.count == nil {
-		s.count = map[int64]int{}
-	}
-	s.count[org]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.count[org]--; s.count[org] == 0 {
-			delete(s.count, org)
-		}
-	}, nil
+	return close, nil
 }
 
 // stream makes a route that answers with server-sent events (HTML Living
@@ -69,23 +42,20 @@ func (s *Server) streamEvents(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	h := c.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h["Cache-Control"] = noStore
-	h.Set("X-Accel-Buffering", "no")
-	out := eventStream{http.NewResponseController(c.w), c.w}
+	c.w.Header()["Cache-Control"] = noStore
+	out := eventstream.Begin(c.w)
 	// The place where the stream begins, so that whoever loses the connection
 	// before the first event goes on from there, too.
 	hello := ": events in the order in which they were accepted\n"
 	if after != "" && c.r.Header.Get("Last-Event-ID") == "" {
 		hello += "id: " + after + "\n"
 	}
-	if !out.write([]byte(hello + "\n")) {
+	if !out.Write([]byte(hello + "\n")) {
 		return errStreamed
 	}
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(eventstream.Heartbeat)
 	defer beat.Stop()
-	poll := time.NewTicker(streamPoll)
+	poll := time.NewTicker(eventstream.Poll)
 	defer poll.Stop()
 	for {
 		changed := s.cfg.Events.Changed()
@@ -103,7 +73,7 @@ func (s *Server) streamEvents(ctx context.Context, c *call) error {
 				return errStreamed
 			}
 		case <-beat.C:
-			if !out.write([]byte(": \n\n")) {
+			if !out.Beat() {
 				return errStreamed
 			}
 		case <-ctx.Done():
@@ -131,7 +101,7 @@ func (s *Server) streamStart(ctx context.Context, c *call) (string, error) {
 }
 
 // sendEvents sends all that stands after an event, and gives the last one sent.
-func (s *Server) sendEvents(ctx context.Context, c *call, out eventStream, after string) (last string, ok bool) {
+func (s *Server) sendEvents(ctx context.Context, c *call, out eventstream.Writer, after string) (last string, ok bool) {
 	for {
 		l, err := s.cfg.Events.Events(ctx, c.Organisation.Key, tidings.EventFilter{}, tidings.Page{Size: tidings.MaxPageSize, After: after})
 		if err != nil {
@@ -146,27 +116,11 @@ func (s *Server) sendEvents(ctx context.Context, c *call, out eventStream, after
 			}
 			text.WriteString("\n\n")
 		}
-		if text.Len() > 0 && !out.write(text.Bytes()) {
+		if text.Len() > 0 && !out.Write(text.Bytes()) {
 			return after, false
 		}
 		if !l.HasNext {
 			return after, true
 		}
 	}
-}
-
-// eventStream writes to a listener, each write with a deadline of its own.
-type eventStream struct {
-	control *http.ResponseController
-	w       http.ResponseWriter
-}
-
-func (s eventStream) write(text []byte) bool {
-	if err := s.control.SetWriteDeadline(time.Now().Add(streamWrite)); err != nil {
-		return false
-	}
-	if _, err := s.w.Write(text); err != nil {
-		return false
-	}
-	return s.control.Flush() == nil
 }
