@@ -33,9 +33,15 @@ func TestOnPostgreSQL(t *testing.T) {
 }
 
 // A whole server on PostgreSQL: what it accepts is delivered, also over a
-// restart, and the command line works beside it.
+// restart, and the command line works beside it. PgBouncer before it, in
+// transaction mode, makes no difference.
 func TestAServerOnPostgreSQL(t *testing.T) {
-	url := pgtest.NewDatabase(t, pgtest.Start(t))
+	server := pgtest.Start(t)
+	t.Run("directly", func(t *testing.T) { aServerOn(t, pgtest.NewDatabase(t, server)) })
+	t.Run("through PgBouncer", func(t *testing.T) { aServerOn(t, pgtest.Bouncer(t, pgtest.NewDatabase(t, server))) })
+}
+
+func aServerOn(t *testing.T, url string) {
 	a := apptest.New(t, func(c *app.Config) { c.Database, c.Data = url, "" })
 	r := apptest.NewReceiver(t, a.CA, nil)
 	a.Register(r.URL)

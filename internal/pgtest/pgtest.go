@@ -77,7 +77,7 @@ func Start(t testing.TB, settings ...string) (dsn string) {
 		server.Args = append(server.Args, "-c", setting)
 	}
 	server.Dir = dir
-	run(t, server)
+	run(t, server, "ready to accept connections")
 	return address(dir, "postgres")
 }
 
@@ -114,9 +114,9 @@ func NewDatabase(t testing.TB, dsn string) string {
 	return u.String()
 }
 
-// run starts the server, waits until it takes connections, and stops it at
-// the end of the test.
-func run(t testing.TB, server *exec.Cmd) {
+// run starts a server, waits until its log says by a sign that it takes
+// connections, and stops it at the end of the test.
+func run(t testing.TB, server *exec.Cmd, sign string) {
 	t.Helper()
 	output, err := server.StderrPipe()
 	if err != nil {
@@ -135,11 +135,12 @@ func run(t testing.TB, server *exec.Cmd) {
 		if err != nil {
 			return
 		}
-		lines <- watch(output, ready)
+		lines <- watch(output, sign, ready)
 		ended <- server.Wait()
 	}()
+	name := filepath.Base(server.Path)
 	if err := <-started; err != nil {
-		t.Fatalf("pgtest: start postgres: %v", err)
+		t.Fatalf("pgtest: start %s: %v", name, err)
 	}
 	t.Cleanup(func() { stop(t, server, ended) })
 	timeout := time.NewTimer(startTimeout)
@@ -147,20 +148,20 @@ func run(t testing.TB, server *exec.Cmd) {
 	select {
 	case <-ready:
 	case last := <-lines:
-		t.Fatalf("pgtest: postgres ended at once:\n%s", strings.Join(last, "\n"))
+		t.Fatalf("pgtest: %s ended at once:\n%s", name, strings.Join(last, "\n"))
 	case <-timeout.C:
-		t.Fatalf("pgtest: postgres took no connections within %s", startTimeout)
+		t.Fatalf("pgtest: %s took no connections within %s", name, startTimeout)
 	}
 }
 
-// watch reads the server's log to its end, closes ready once it says so, and
+// watch reads a server's log to its end, closes ready once a line has the sign, and
 // gives the last lines.
-func watch(output io.Reader, ready chan<- struct{}) (last []string) {
+func watch(output io.Reader, sign string, ready chan<- struct{}) (last []string) {
 	const keep = 30
 	scanner := bufio.NewScanner(output)
 	open := false
 	for scanner.Scan() {
-		if !open && strings.Contains(scanner.Text(), "ready to accept connections") {
+		if !open && strings.Contains(scanner.Text(), sign) {
 			close(ready)
 			open = true
 		}

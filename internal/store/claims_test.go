@@ -152,7 +152,7 @@ func (k *keeper) inFiles(t *testing.T) (names []string) {
 // were deleted is up to its vacuum.
 func (k *keeper) inRows(t *testing.T) (names []string) {
 	t.Helper()
-	db, err := sql.Open("pgx", database(t, k.dir))
+	db, err := sql.Open("pgx", database(t, k.dir)+"&default_query_exec_mode=simple_protocol")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,41 +33,53 @@ func database(t testing.TB, dir string) string {
 	return databases[dir]
 }
 
-// TestOnPostgreSQL runs the tests of the store that say what it does, whichever
-// database it is on, on PostgreSQL.
-func TestOnPostgreSQL(t *testing.T) {
-	server = pgtest.Start(t)
+// conformance are the tests of the store that say what it does, whichever database
+// it is on.
+var conformance = map[string]func(*testing.T){
+	"ARecoveryLooksAtItsPeriodOnly":                    TestARecoveryLooksAtItsPeriodOnly,
+	"ARecoveryBeginsInThePast":                         TestARecoveryBeginsInThePast,
+	"ARecoveryTellsNoEndpointOfItself":                 TestARecoveryTellsNoEndpointOfItself,
+	"ASampleIsSentNowAlsoWhileAnotherWaits":            TestASampleIsSentNowAlsoWhileAnotherWaits,
+	"AClockThatWasAheadHoldsUpNothing":                 TestAClockThatWasAheadHoldsUpNothing,
+	"AnOldAttemptBringsNoOldClockBack":                 TestAnOldAttemptBringsNoOldClockBack,
+	"ACursorOutlivesItsEvent":                          TestACursorOutlivesItsEvent,
+	"EventsSinceATime":                                 TestEventsSinceATime,
+	"EndedDeliveriesAndTheirEventsGoWithTime":          TestEndedDeliveriesAndTheirEventsGoWithTime,
+	"WhatIsPendingForTooLongIsGivenUp":                 TestWhatIsPendingForTooLongIsGivenUp,
+	"AnEventLivesAsLongAsItsRetry":                     TestAnEventLivesAsLongAsItsRetry,
+	"AnIssuanceOutlivesItsEvents":                      TestAnIssuanceOutlivesItsEvents,
+	"AnEventLivesAsLongAsItsDeliveries":                TestAnEventLivesAsLongAsItsDeliveries,
+	"PublishMakesADeliveryPerMatchingEndpoint":         TestPublishMakesADeliveryPerMatchingEndpoint,
+	"ALaterEventWaitsForTheFirstRetriesOfAnEarlierOne": TestALaterEventWaitsForTheFirstRetriesOfAnEarlierOne,
+	"AnEndedDeliveryStandsInTheHistory":                TestAnEndedDeliveryStandsInTheHistory,
+	"ResultsShareABatchWithThoseThatNoLongerFit":       TestResultsShareABatchWithThoseThatNoLongerFit,
+	"AnIdempotencyKeyGivesTheFirstEventAgain":          TestAnIdempotencyKeyGivesTheFirstEventAgain,
+	"ClaimsGoSomeTimeAfterTheEnd":                      TestClaimsGoSomeTimeAfterTheEnd,
+	"WordsThatComeLateAreNotKept":                      TestWordsThatComeLateAreNotKept,
+	"CheckKnowsWhenClaimsGo":                           TestCheckKnowsWhenClaimsGo,
+	"PlacesInStatusLists":                              TestPlacesInStatusLists,
+	"ResultsAreCounted":                                TestResultsAreCounted,
+	"CountingNeverKeepsTheHouse":                       TestCountingNeverKeepsTheHouse,
+	"SamplesAreNotCounted":                             TestSamplesAreNotCounted,
+	"SizeTellsOfTheStore":                              TestSizeTellsOfTheStore,
+}
+
+// onServer runs them on databases of a server.
+func onServer(t *testing.T, url string) {
+	server = url
 	defer func() { server = ""; clear(databases) }()
-	for name, test := range map[string]func(*testing.T){
-		"ARecoveryLooksAtItsPeriodOnly":                    TestARecoveryLooksAtItsPeriodOnly,
-		"ARecoveryBeginsInThePast":                         TestARecoveryBeginsInThePast,
-		"ARecoveryTellsNoEndpointOfItself":                 TestARecoveryTellsNoEndpointOfItself,
-		"ASampleIsSentNowAlsoWhileAnotherWaits":            TestASampleIsSentNowAlsoWhileAnotherWaits,
-		"AClockThatWasAheadHoldsUpNothing":                 TestAClockThatWasAheadHoldsUpNothing,
-		"AnOldAttemptBringsNoOldClockBack":                 TestAnOldAttemptBringsNoOldClockBack,
-		"ACursorOutlivesItsEvent":                          TestACursorOutlivesItsEvent,
-		"EventsSinceATime":                                 TestEventsSinceATime,
-		"EndedDeliveriesAndTheirEventsGoWithTime":          TestEndedDeliveriesAndTheirEventsGoWithTime,
-		"WhatIsPendingForTooLongIsGivenUp":                 TestWhatIsPendingForTooLongIsGivenUp,
-		"AnEventLivesAsLongAsItsRetry":                     TestAnEventLivesAsLongAsItsRetry,
-		"AnIssuanceOutlivesItsEvents":                      TestAnIssuanceOutlivesItsEvents,
-		"AnEventLivesAsLongAsItsDeliveries":                TestAnEventLivesAsLongAsItsDeliveries,
-		"PublishMakesADeliveryPerMatchingEndpoint":         TestPublishMakesADeliveryPerMatchingEndpoint,
-		"ALaterEventWaitsForTheFirstRetriesOfAnEarlierOne": TestALaterEventWaitsForTheFirstRetriesOfAnEarlierOne,
-		"AnEndedDeliveryStandsInTheHistory":                TestAnEndedDeliveryStandsInTheHistory,
-		"ResultsShareABatchWithThoseThatNoLongerFit":       TestResultsShareABatchWithThoseThatNoLongerFit,
-		"AnIdempotencyKeyGivesTheFirstEventAgain":          TestAnIdempotencyKeyGivesTheFirstEventAgain,
-		"ClaimsGoSomeTimeAfterTheEnd":                      TestClaimsGoSomeTimeAfterTheEnd,
-		"WordsThatComeLateAreNotKept":                      TestWordsThatComeLateAreNotKept,
-		"CheckKnowsWhenClaimsGo":                           TestCheckKnowsWhenClaimsGo,
-		"PlacesInStatusLists":                              TestPlacesInStatusLists,
-		"ResultsAreCounted":                                TestResultsAreCounted,
-		"CountingNeverKeepsTheHouse":                       TestCountingNeverKeepsTheHouse,
-		"SamplesAreNotCounted":                             TestSamplesAreNotCounted,
-		"SizeTellsOfTheStore":                              TestSizeTellsOfTheStore,
-	} {
+	for name, test := range conformance {
 		t.Run(name, test)
 	}
+}
+
+func TestThroughPgBouncer(t *testing.T) { onServer(t, pgtest.Bouncer(t, pgtest.Start(t))) }
+
+func TestOnPostgreSQL(t *testing.T) {
+	url := pgtest.Start(t)
+	onServer(t, url)
+	server = url
+	defer func() { server = ""; clear(databases) }()
 	t.Run("BothHaveTheSameColumns", testBothHaveTheSameColumns)
 	t.Run("ALostConnectionIsReplaced", testALostConnectionIsReplaced)
 	t.Run("AnAnswerToACommitIsLost", testAnAnswerToACommitIsLost)

@@ -85,11 +85,13 @@ func emptyPostgres(ctx context.Context, url string) (*pgx.Conn, error) {
 	if err := errors.Join(p.release(), writes.Close(), reads.Close()); err != nil {
 		return nil, err
 	}
-	cfg, err := connection(o)
+	cfg, pooled, err := connection(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	cfg.RuntimeParams["statement_timeout"], cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0"
+	if !pooled {
+		cfg.RuntimeParams["statement_timeout"], cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0"
+	}
 	return pgx.ConnectConfig(ctx, cfg)
 }
 

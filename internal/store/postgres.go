@@ -10,14 +10,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5" // PostgreSQL's protocol in pure Go, kept for a decade
-	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/jackc/pgx/v5/stdlib" // PostgreSQL's protocol in pure Go, kept for a decade
 
 	"tidings"
 )
 
 // postgres is the shared database, of any number of servers.
 type postgres struct {
+	pooled  bool          // a pooler stands before it, so that sessions keep nothing
 	timeout time.Duration // for a read, and for a transaction of the writer
 }
 
@@ -32,7 +32,7 @@ const minPostgres = 140000
 
 // openPostgres opens the database of a URL and brings its schema up to date.
 func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *sql.DB, err error) {
-	cfg, err := connection(o)
+	cfg, pooled, err := connection(ctx, o)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -41,7 +41,7 @@ func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *s
 	pool.SetMaxOpenConns(writers)
 	readers.SetMaxOpenConns(o.Connections)
 	readers.SetMaxIdleConns(o.Connections)
-	p := &postgres{timeout: o.Timeout}
+	p := &postgres{pooled: pooled, timeout: o.Timeout}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, pool.Close(), readers.Close())
@@ -63,29 +63,6 @@ func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *s
 // spare while a lost one is given up.
 const writers = 2
 
-// connection reads a database's URL. Whatever becomes of this process or of the
-// network, the server ends what a session left behind, in the time that this
-// side waits for it.
-func connection(o Options) (*pgx.ConnConfig, error) {
-	cfg, err := pgx.ParseConfig(o.Database)
-	if err != nil {
-		return nil, tidings.Invalid("", "The database's URL cannot be read; it is like postgres://user@host/database.") // the error holds the password
-	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = o.Timeout
-	}
-	for name, limit := range map[string]time.Duration{
-		"statement_timeout": o.Timeout, "tcp_user_timeout": o.Timeout,
-		// Less, so that those who wait for their turn behind it do not give up first.
-		"idle_in_transaction_session_timeout": o.Timeout / 2,
-	} {
-		if _, own := cfg.RuntimeParams[name]; !own {
-			cfg.RuntimeParams[name] = strconv.FormatInt(limit.Milliseconds(), 10)
-		}
-	}
-	return cfg, nil
-}
-
 // bind leaves the common SQL as it is, but for the order of joins, which it fixes
 // for SQLite only: PostgreSQL knows how many rows there are.
 func (p *postgres) bind(query string) string {
@@ -105,8 +82,14 @@ const syncCommits = "SELECT set_config('synchronous_commit', CASE current_settin
 // is set to. Where a process hangs, the lock ends with its
 // transaction, see [connection].
 func (p *postgres) begin() []string {
+	settings := syncCommits + byIndex
+	if p.pooled {
+		for name, limit := range sessionTimeouts(p.timeout) {
+			settings += ", set_config('" + name + "', '" + limit + "', true)"
+		}
+	}
 	return []string{"BEGIN",
-		syncCommits + byIndex,
+		settings,
 		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", int64(lockWrite))}
 }
 

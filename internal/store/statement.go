@@ -16,11 +16,12 @@ const maxStatements = 256
 // statements keeps reads prepared: to read a query and to plan it costs as much
 // as to run it, where it finds few rows. It may be used by many goroutines.
 type statements struct {
-	db     *sql.DB
-	bind   func(string) string
-	limit  time.Duration // for one read; 0: none
-	mu     sync.RWMutex
-	byText map[string]*sql.Stmt
+	db         *sql.DB
+	bind       func(string) string
+	limit      time.Duration // for one read; 0: none
+	unprepared bool          // none is kept prepared, see [behindPooler]
+	mu         sync.RWMutex
+	byText     map[string]*sql.Stmt
 }
 
 // each runs a read and hands each row to scan.
@@ -87,6 +88,9 @@ func away(err error) error {
 
 // prepare gives the statement of a query, or nil where there are enough of them.
 func (s *statements) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	if s.unprepared {
+		return nil, nil
+	}
 	s.mu.RLock()
 	stmt, full := s.byText[query], len(s.byText) >= maxStatements
 	s.mu.RUnlock()

@@ -31,6 +31,8 @@ type Options struct {
 	// Timeout is how long a read, or a transaction of the writer, may take on
 	// PostgreSQL before the database counts as away; default 10 s.
 	Timeout time.Duration
+	pooled  bool // a pooler was found before it
+
 	// Connections is how many connections to PostgreSQL read at once; default 10.
 	// The writer has some of its own.
 	Connections int
@@ -115,11 +117,11 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 			s.Close()
 		}
 	}()
-	writes, reads, err := s.open(ctx, o)
+	writes, reads, err := s.open(ctx, &o)
 	if err != nil {
 		return nil, err
 	}
-	s.reads = &statements{db: reads, bind: s.db.bind, limit: o.Timeout, byText: map[string]*sql.Stmt{}}
+	s.reads = &statements{db: reads, bind: s.db.bind, limit: o.Timeout, unprepared: o.pooled, byText: map[string]*sql.Stmt{}}
 	if s.w, err = newWriter(ctx, s.db, writes, ownClock, o); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
@@ -138,18 +140,18 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	return s, s.rememberClaimsRetention(ctx)
 }
 
-// open opens the database that the options name.
-func (s *Store) open(ctx context.Context, o Options) (writes, reads *sql.DB, err error) {
+// open opens the database that the options name, and notes what it found.
+func (s *Store) open(ctx context.Context, o *Options) (writes, reads *sql.DB, err error) {
 	if o.Database == "" {
-		e, writes, reads, err := openEmbedded(ctx, o)
+		e, writes, reads, err := openEmbedded(ctx, *o)
 		if err == nil {
 			s.db, s.dir = e, o.Dir
 		}
 		return writes, reads, err
 	}
-	p, writes, reads, err := openPostgres(ctx, o)
+	p, writes, reads, err := openPostgres(ctx, *o)
 	if err == nil {
-		s.db = p
+		s.db, o.pooled = p, p.pooled
 	}
 	return writes, reads, err
 }

@@ -21,33 +21,34 @@ const maxBatchRows = 2000
 // those who wait and wakes the lanes. There is no timer: while one sync runs,
 // the next batch collects itself.
 type writer struct {
-	d         database
-	db        *sql.DB
-	conn      *sql.Conn
-	lost      bool                    // the connection broke
-	node      int64                   // the number of this server among those who share the database; 0: a visitor
-	holding   atomic.Pointer[holding] // nil: it has not begun to deliver
-	clock     *clock
-	corrected bool // the clock, by the database's
-	stmts     map[string]*sql.Stmt
-	bulk      bulk // what the batch that runs has collected
-	remote    bool // the database is another process: round trips count, and others may write to it
-	in        *inlets
-	keys      keys
-	shared    bool // this process visits a store that a server may hold open
-	now       func() time.Time
-	log       *slog.Logger
-	onWake    func([]tidings.Wake)
-	onCommit  func(Commit)
-	onFatal   func(error)
-	limit     time.Duration                 // for one transaction; 0: none
-	failing   atomic.Pointer[error]         // the storage trouble of the newest batch, nil when it went well
-	retention time.Duration                 // see late
-	pace      time.Duration                 // how long a batch takes until its commit, the newest weighing most; without house-keeping: a slow disk gives that no more to do
-	traffic   atomic.Int64                  // when the newest batch with more than house-keeping was committed, in nanoseconds since 1970
-	changed   atomic.Pointer[chan struct{}] // closed and renewed when events were committed
-	tallies   tallies
-	stopped   chan struct{}
+	d          database
+	db         *sql.DB
+	conn       *sql.Conn
+	lost       bool                    // the connection broke
+	node       int64                   // the number of this server among those who share the database; 0: a visitor
+	holding    atomic.Pointer[holding] // nil: it has not begun to deliver
+	clock      *clock
+	corrected  bool // the clock, by the database's
+	stmts      map[string]*sql.Stmt
+	bulk       bulk // what the batch that runs has collected
+	remote     bool // the database is another process: round trips count, and others may write to it
+	in         *inlets
+	keys       keys
+	shared     bool // this process visits a store that a server may hold open
+	now        func() time.Time
+	log        *slog.Logger
+	onWake     func([]tidings.Wake)
+	onCommit   func(Commit)
+	onFatal    func(error)
+	limit      time.Duration                 // for one transaction; 0: none
+	unprepared bool                          // see [behindPooler]
+	failing    atomic.Pointer[error]         // the storage trouble of the newest batch, nil when it went well
+	retention  time.Duration                 // see late
+	pace       time.Duration                 // how long a batch takes until its commit, the newest weighing most; without house-keeping: a slow disk gives that no more to do
+	traffic    atomic.Int64                  // when the newest batch with more than house-keeping was committed, in nanoseconds since 1970
+	changed    atomic.Pointer[chan struct{}] // closed and renewed when events were committed
+	tallies    tallies
+	stopped    chan struct{}
 }
 
 func newWriter(ctx context.Context, d database, db *sql.DB, c *clock, o Options) (*writer, error) {
@@ -57,7 +58,7 @@ func newWriter(ctx context.Context, d database, db *sql.DB, c *clock, o Options)
 	}
 	w := &writer{
 		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
-		keys: keys{node: serverNode}, remote: o.Database != "", retention: o.Retention, limit: o.Timeout, shared: o.Shared, clock: c, corrected: o.Correct, now: c.now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
+		keys: keys{node: serverNode}, remote: o.Database != "", retention: o.Retention, limit: o.Timeout, unprepared: o.pooled, shared: o.Shared, clock: c, corrected: o.Correct, now: c.now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
 	}
 	if w.onCommit == nil {
 		w.onCommit = func(Commit) {}
@@ -479,21 +480,4 @@ func (t *tx) query(query string, args []any, scan func(scanner) error) error {
 		return err
 	}
 	return eachRow(rows, scan)
-}
-
-// stmt prepares a statement once, to be run behind what waits; all of them are
-// constants of this package.
-func (t *tx) stmt(query string) (*sql.Stmt, error) {
-	if err := t.send(); err != nil {
-		return nil, err
-	}
-	if s := t.w.stmts[query]; s != nil {
-		return s, nil
-	}
-	s, err := t.w.conn.PrepareContext(t.ctx, t.w.d.bind(query))
-	if err != nil {
-		return nil, err
-	}
-	t.w.stmts[query] = s
-	return s, nil
 }
