@@ -10,6 +10,8 @@
 //     the many modules that it needs are none of the product's.
 //   - mission/express.js is the receiver of the mission's document, as it stands
 //     there; js/receiver.mjs only supplies its app.
+//   - examples/credo is an issuer that is not ours, Credo's, which publishes its
+//     events here.
 //   - js/provider.mjs gives out access tokens with the public library oidc-provider.
 //   - js/verifier.mjs verifies webhooks with the public library standardwebhooks.
 //

@@ -192,9 +192,15 @@ func exampleGo(t *testing.T) []string {
 	return []string{path}
 }
 
-// exampleNode puts the program beside the packages that are installed here,
-// which are those that it asks for.
 func exampleNode(t *testing.T) []string {
+	node, folder := nodeExample(t, "node")
+	return []string{node, filepath.Join(folder, "receiver.mjs")}
+}
+
+// nodeExample puts an example beside the packages that are installed here, which
+// are those that it asks for, and names the Node that runs it.
+func nodeExample(t *testing.T, name string) (node, folder string) {
+	t.Helper()
 	node, err := installed()
 	if err != nil {
 		t.Fatal(err)
@@ -205,8 +211,8 @@ func exampleNode(t *testing.T) []string {
 	if node, err = filepath.Abs(node); err != nil {
 		t.Fatal(err)
 	}
-	folder := t.TempDir()
-	if err := os.CopyFS(folder, os.DirFS(filepath.Join(examples, "node"))); err != nil && !os.IsExist(err) {
+	folder = t.TempDir()
+	if err := os.CopyFS(folder, os.DirFS(filepath.Join(examples, name))); err != nil && !os.IsExist(err) {
 		t.Fatal(err)
 	}
 	if err := sameVersions(filepath.Join(folder, "package.json"), "package.json"); err != nil {
@@ -221,7 +227,7 @@ func exampleNode(t *testing.T) []string {
 	if err := os.Symlink(here, packages); err != nil {
 		t.Fatal(err)
 	}
-	return []string{node, filepath.Join(folder, "receiver.mjs")}
+	return node, folder
 }
 
 // sameVersions checks that all that one package.json asks for is in another.

@@ -114,9 +114,17 @@ func (i issuance) wrong() string {
 	return "000000"
 }
 
-// ends waits for the webhooks of an issuance, which must be of these types, in
-// this order, signed, and no more; and gives the issuance then.
+// ends waits for the webhooks of an issuance, as told does, and gives the
+// issuance then.
 func (w *world) ends(id string, types ...string) issuance {
+	w.t.Helper()
+	w.told(id, types...)
+	return w.issuance(id)
+}
+
+// told waits for the webhooks of an issuance, which must be of these types, in
+// this order, signed, and no more.
+func (w *world) told(id string, types ...string) {
 	w.t.Helper()
 	var mine []apptest.Received
 	w.receiver.Until(func(got []apptest.Received) bool {
@@ -142,7 +150,6 @@ func (w *world) ends(id string, types ...string) issuance {
 	if len(mine) != len(types) || len(events) != len(types) {
 		w.t.Errorf("%d webhooks and %d events, want %d", len(mine), len(events), len(types))
 	}
-	return w.issuance(id)
 }
 
 func (w *world) issuance(id string) issuance {

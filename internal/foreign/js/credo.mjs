@@ -22,11 +22,11 @@ const { holder } = agent.modules.openid4vc
 let offer, token, received
 
 await serve({
-  /** Fetches the offer behind a link, and the metadata of its issuer, whose anchor is trusted from now on unless trust is false. */
-  async resolve({ offerUri, trust = true }) {
+  /** Fetches the offer behind a link, and the metadata of its issuer, whose anchor, at an address of its own or Tidings', is trusted from now on unless trust is false. */
+  async resolve({ offerUri, trust = true, anchor }) {
     offer = await holder.resolveCredentialOffer(offerUri)
     const issuer = offer.metadata.credentialIssuer.credential_issuer
-    if (trust) agent.x509.config.setTrustedCertificates([await (await fetch(`${issuer}/ca.pem`)).text()])
+    if (trust) agent.x509.config.setTrustedCertificates([await (await fetch(anchor ?? `${issuer}/ca.pem`)).text()])
     return { issuer, configurations: Object.keys(offer.offeredCredentialConfigurations), version: offer.metadata.originalDraftVersion }
   },
 
