@@ -85,6 +85,7 @@ func Scenarios() []Scenario {
 		{Name: "idle", What: "memory with 10,000 endpoints and nothing to do", run: idle},
 		{Name: "backlog", What: "1,000,000 pending deliveries: start, memory, drain", run: backlog},
 		{Name: "history", What: "deliveries a second after 10,000,000 delivered ones", run: history},
+		{Name: "nodes", What: "one, two and three servers on one PostgreSQL: deliveries for the same processor time, and the database's part of it", run: nodes},
 		{Name: "curves", What: "how the cost grows with fan-out, organisations, history and backlog; only where it is named", run: curves, Only: true},
 	}
 }

@@ -21,7 +21,7 @@ func TestScenarios(t *testing.T) {
 }
 
 func TestScenariosOnPostgreSQL(t *testing.T) {
-	scenarios(t, "postgres", pgtest.Start(t, pgtest.Durable...), "latency", "history")
+	scenarios(t, "postgres", pgtest.Start(t, pgtest.Durable...), "latency", "history", "nodes")
 }
 
 // What would not be on disk is not measured.
@@ -56,6 +56,8 @@ func scenarios(t *testing.T, store, database string, names ...string) {
 		"backlog-start":  {got["backlog-start"].P50Ms},
 		"backlog-memory": {got["backlog-memory"].RSSMiB},
 		"backlog-drain":  {got["backlog-drain"].DeliveriesPerSecond, got["backlog-drain"].Ratio},
+		"nodes-1":        {got["nodes-1"].DeliveriesPerSecond, got["nodes-1"].CPUMicrosPerEvent},
+		"nodes-3":        {got["nodes-3"].DeliveriesPerSecond, got["nodes-3"].Ratio},
 		"history-1000":   {got["history-1000"].DeliveriesPerSecond, got["history-1000"].Ratio},
 	} {
 		if scenario, _, _ := strings.Cut(name, "-"); !slices.Contains(names, scenario) {

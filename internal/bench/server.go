@@ -2,16 +2,17 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -31,24 +32,37 @@ type server struct {
 	b        *run
 	data     string
 	database string // its URL; empty: the embedded one in the data folder
-	url      string // of this life
+	url      string // the same in all its lives: on PostgreSQL it is the place that a node has back at once
+	public   string // the installation's, where that is another node's
 	cmd      *exec.Cmd
 	ended    chan error
 	spent    time.Duration // processor time of earlier lives
 	http     *http.Client
+	peers    []*server // other nodes on the same database
 }
 
 // newServer starts a server on a fresh store.
-func (b *run) newServer(ctx context.Context) (*server, error) {
+func (b *run) newServer(ctx context.Context) (_ *server, err error) {
 	b.next++
 	s := &server{b: b, data: filepath.Join(b.cfg.Dir, fmt.Sprint("data-", b.next)), http: b.newHTTP(64)}
+	if s.url, err = freeURL(); err != nil {
+		return nil, err
+	}
 	if b.postgres != nil {
-		var err error
 		if s.database, err = b.postgres.create(ctx, b.next); err != nil {
 			return nil, err
 		}
 	}
 	return s, s.start(ctx)
+}
+
+// freeURL gives one that nobody listens on at the moment.
+func freeURL() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return "https://" + l.Addr().String(), l.Close()
 }
 
 // newHTTP gives a client that trusts the run's authority and keeps so many
@@ -64,7 +78,7 @@ func (s *server) launch() error {
 		return err
 	}
 	defer log.Close()
-	s.cmd = exec.Command(s.b.cfg.Binary, "serve", "--listen=127.0.0.1:0",
+	s.cmd = exec.Command(s.b.cfg.Binary, "serve", "--listen="+strings.TrimPrefix(s.url, "https://"), "--public-url="+cmp.Or(s.public, s.url),
 		"--tls-cert="+s.b.file.Cert, "--tls-key="+s.b.file.Key, "--egress-ca="+s.b.file.CA, "--egress-allow=127.0.0.0/8",
 		"--quota-endpoints=100000", "--disable-after=0")
 	s.cmd.Env = append(s.environment(), "TIDINGS_CLIENT_ID="+clientID, "TIDINGS_CLIENT_SECRET="+clientSecret)
@@ -93,8 +107,6 @@ func (s *server) environment() []string {
 	return out
 }
 
-var servingLine = regexp.MustCompile(`msg=serving url=(\S+)`)
-
 // start starts the process and waits until it serves.
 func (s *server) start(ctx context.Context) error {
 	if err := s.launch(); err != nil {
@@ -110,8 +122,7 @@ func (s *server) await(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if m := servingLine.FindSubmatch(log); m != nil {
-			s.url = string(m[1])
+		if bytes.Contains(log, []byte("msg=serving ")) {
 			return nil
 		}
 		select {
@@ -150,18 +161,26 @@ func (s *server) close() error { return errors.Join(s.stop(), s.remove()) }
 // discard kills the process and removes its data.
 func (s *server) discard() error { return errors.Join(s.kill(), s.remove()) }
 
+func (s *server) removeFiles() error {
+	return errors.Join(os.RemoveAll(s.data), os.Remove(s.data+".log"))
+}
+
 func (s *server) remove() error {
-	err := errors.Join(os.RemoveAll(s.data), os.Remove(s.data+".log"))
+	err := s.removeFiles()
 	if s.database != "" {
 		err = errors.Join(err, s.b.postgres.drop(s.database))
 	}
 	return err
 }
 
-// cpu is the processor time that all lives of the server have spent, and the
-// database server's.
+// cpu is the processor time that all lives of the server and of its peers have
+// spent, and the database server's.
 func (s *server) cpu() time.Duration {
-	return s.spent + cpuOf(s.cmd.Process.Pid) + s.b.postgres.cpu()
+	sum := s.spent + cpuOf(s.cmd.Process.Pid) + s.b.postgres.cpu()
+	for _, peer := range s.peers {
+		sum += peer.spent + cpuOf(peer.cmd.Process.Pid)
+	}
+	return sum
 }
 
 // organisation makes an organisation with a client.

@@ -134,8 +134,8 @@ func (in *installation) flood(ctx context.Context, window time.Duration, batch i
 	before := sink.arrived.Load()
 	var next, published atomic.Int64
 	begin := time.Now()
-	err := parallel(senders, senders, func(int) error {
-		p, err := in.b.newPublisher(in.url)
+	err := parallel(senders, senders, func(i int) error {
+		p, err := in.b.newPublisher(in.address(i))
 		if err != nil {
 			return err
 		}
@@ -159,6 +159,14 @@ func (in *installation) flood(ctx context.Context, window time.Duration, batch i
 		return 0, err
 	}
 	return published.Load(), sink.wait(ctx, before+published.Load())
+}
+
+// address is that of one of the nodes, in turns.
+func (in *installation) address(i int) string {
+	if i %= 1 + len(in.peers); i > 0 {
+		return in.peers[i-1].url
+	}
+	return in.url
 }
 
 // recorded waits until no delivery is pending.
