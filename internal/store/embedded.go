@@ -10,9 +10,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 	_ "modernc.org/sqlite" // the driver "sqlite": SQLite in pure Go, so that one static binary carries it
+
+	"tidings"
 )
 
 // embedded is the database of one process: SQLite in a folder.
@@ -54,7 +57,7 @@ func openEmbedded(ctx context.Context, o Options) (_ *embedded, writes, reads *s
 	}
 	writes.SetMaxOpenConns(1)
 	if err := synced(ctx, writes); err != nil {
-		return nil, writes, nil, err
+		return nil, writes, nil, tidings.Unavailable(time.Second, err, "The database %s cannot be opened", e.file())
 	}
 	if err := migrate(ctx, writes, o.Shared); err != nil {
 		return nil, writes, nil, err

@@ -51,7 +51,7 @@ func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *s
 	defer end()
 	var version int
 	if err := pool.QueryRowContext(opening, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
-		return nil, nil, nil, tidings.Unavailable(time.Second, err, "The database cannot be opened.")
+		return nil, nil, nil, tidings.Unavailable(time.Second, err, "The database cannot be opened")
 	}
 	if version < minPostgres {
 		return nil, nil, nil, fmt.Errorf("PostgreSQL %d is too old: 14 or newer is needed", version/10000)
