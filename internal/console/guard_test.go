@@ -286,7 +286,7 @@ func TestAddressesThatMeanNothing(t *testing.T) {
 	v := visit(t, a)
 	v.signIn(apptest.ClientID, apptest.ClientSecret)
 	for path, want := range map[string]int{
-		"/deliveries?issuance=%00":           http.StatusOK,
+		"/deliveries?issuance=%00":           http.StatusNotFound,
 		"/deliveries?after=nothing":          http.StatusBadRequest,
 		"/deliveries?status=%22%3E%3Cscript": http.StatusOK,
 		"/deliveries?type=a%20b":             http.StatusOK,
@@ -295,7 +295,7 @@ func TestAddressesThatMeanNothing(t *testing.T) {
 		"/endpoints/nothing":                 http.StatusNotFound,
 		"/endpoints?before=nothing":          http.StatusBadRequest,
 		"/events?before=nothing":             http.StatusBadRequest,
-		"/events/stream?last=%00":            http.StatusBadRequest,
+		"/events/stream?last=%00":            http.StatusNotFound,
 		"/nothing":                           http.StatusNotFound,
 		"/assets/nothing.css":                http.StatusNotFound,
 		"?range=century":                     http.StatusOK,
