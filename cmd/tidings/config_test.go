@@ -127,7 +127,7 @@ func TestTheExampleFileChangesNothingButWhatHasNoDefault(t *testing.T) {
 	if with.Database == "" || with.PublicURL == "" || with.TLSCert == "" || len(with.EgressAllow) == 0 || with.EgressProxy == "" {
 		t.Errorf("the examples do not arrive: %+v", with)
 	}
-	with.Database, with.PublicURL, with.TLSCert, with.TLSKey, with.EgressAllow, with.EgressCA, with.EgressProxy = "", "", "", "", nil, "", ""
+	with.Database, with.DatabaseListen, with.PublicURL, with.TLSCert, with.TLSKey, with.EgressAllow, with.EgressCA, with.EgressProxy = "", "", "", "", "", nil, "", ""
 	with.AuthIssuer, with.AuthAudience, with.AuthScopePrefix, with.AuthCA = "", "", "", ""
 	with.Config, without.Config = "", ""
 	if !reflect.DeepEqual(with, without) {

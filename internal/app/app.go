@@ -37,6 +37,7 @@ type App struct {
 	engine   *delivery.Engine
 	issuer   *issuer.Issuer
 	egress   *egress.Client
+	freed    chan struct{} // holds a token while shards can be taken or given free
 	outside  *auth.Outside // nil: the tokens are our own
 }
 
@@ -49,7 +50,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	a := &App{cfg: cfg}
+	a := &App{cfg: cfg, freed: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -63,7 +64,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 
 	counts := newMetrics()
 	// The store wakes the engine, and the engine reads the store.
-	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Database: cfg.Database, Timeout: cfg.DatabaseTimeout, Connections: cfg.DatabaseConnections,
+	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Database: cfg.Database, ListenAt: cfg.DatabaseListen, Timeout: cfg.DatabaseTimeout, Connections: cfg.DatabaseConnections,
 		Home: home(a.listener), Lease: cfg.lease(), Now: cfg.Now, Correct: !cfg.TrustClock, Log: cfg.Log,
 		MaxEndpoints: cfg.QuotaEndpoints, Retention: cfg.Retention, ClaimsRetention: cfg.ClaimsRetention, OnWake: a.wake, OnCommit: counts.onCommit, OnFatal: cfg.Fatal})
 	if err != nil {
@@ -84,6 +85,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		DrainTimeout:   cfg.DrainTimeout * 3 / 4, // the rest is for recording and closing
 		UserAgent:      "Tidings/" + cfg.Version,
 		Sharded:        cfg.Database != "",
+		OnFree:         a.onFreed,
 		OnResult:       counts.onResult,
 		Now:            cfg.Now,
 		Log:            cfg.Log,
@@ -187,7 +189,12 @@ func (a *App) Run(ctx context.Context) error {
 		defer close(delivered)
 		return a.engine.Run(work)
 	})
-	group.Go(func() { a.keepShards(work, delivered) })
+	listening, deaf := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() {
+		defer deaf()
+		a.keepShards(work, delivered)
+	})
+	group.Go(func() { a.Store.Listen(listening, a.ears()) })
 	group.Go(func() { a.issuer.Run(work) })
 	if a.outside != nil {
 		group.Go(func() { a.outside.Run(work) })

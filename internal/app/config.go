@@ -22,6 +22,7 @@ type Config struct {
 	// many connections read at once.
 	DatabaseTimeout     time.Duration
 	DatabaseConnections int
+	DatabaseListen      string        // another URL of it, for LISTEN
 	NodeLease           time.Duration // how long a node of several keeps its endpoints without a sign of life; at least what an attempt takes
 	TrustClock          bool          // for tests that move the clock: PostgreSQL's does not correct it
 	Data                string        // folder of the embedded database with all keys

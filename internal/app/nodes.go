@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"tidings/internal/store"
 )
 
 // home names the place of this process: the address where it listens, in a
@@ -30,6 +32,23 @@ const (
 	// leaveTimeout bounds the last word of a node that stops.
 	leaveTimeout = 5 * time.Second
 )
+
+// ears take in what other nodes did.
+func (a *App) ears() store.Ears {
+	return store.Ears{
+		Wakes:  a.engine.Wake,
+		Missed: func() { a.engine.Look(true) },
+		Shards: a.onFreed,
+	}
+}
+
+// onFreed has the node look at once what it may take or give free.
+func (a *App) onFreed() {
+	select {
+	case a.freed <- struct{}{}:
+	default: // it is known
+	}
+}
 
 // keepShards keeps this node's share of the shards, and tells the engine, until
 // the engine has stopped; then it gives all of them free. From the end of
@@ -56,9 +75,10 @@ func (a *App) keepShards(stopping context.Context, stopped <-chan struct{}) {
 		}
 		select {
 		case <-tick.C:
-			if held.Nodes > 1 && stopping.Err() == nil {
-				a.engine.Look(true)
+			if held.Nodes > 1 {
+				a.engine.Look(!a.Store.Listens())
 			}
+		case <-a.freed:
 		case <-stopped:
 			ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 			defer cancel()

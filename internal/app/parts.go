@@ -145,6 +145,7 @@ type storeDetail struct {
 	OldestEventAt *string `json:"oldestEventAt"`
 	Nodes         int     `json:"nodes,omitzero"`  // on PostgreSQL: how many live
 	Shards        int     `json:"shards,omitzero"` // that this one holds, of [tidings.Shards]
+	Wakes         string  `json:"wakes,omitzero"`  // how it learns what the others do: "listen" or "poll"
 }
 
 func (a *App) detail(ctx context.Context) (any, error) {
@@ -159,6 +160,9 @@ func (a *App) detail(ctx context.Context) (any, error) {
 	}
 	if a.cfg.Database != "" {
 		d.Nodes, d.Shards = a.Store.Nodes()
+		if d.Wakes = "poll"; a.Store.Listens() {
+			d.Wakes = "listen"
+		}
 	}
 	return d, err
 }

@@ -1,9 +1,14 @@
 package apptest_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"tidings/internal/app"
 	"tidings/internal/apptest"
@@ -55,6 +60,139 @@ func TestNodesShareTheDeliveries(t *testing.T) {
 	}
 	all[1].Await("all deliveries ended well", func() bool {
 		return len(list[struct{ ID string }](all[1].API, "/deliveries?filter[status]=delivered")) == published*endpoints
+	})
+}
+
+// of gives an endpoint for which a node delivers, the only one that is left:
+// each webhook says who sent it. All is asked of another node.
+func of(t *testing.T, a *apptest.App, node string, r *apptest.Receiver) string {
+	t.Helper()
+	for {
+		id, before := a.Register(r.URL), len(r.Received())
+		a.Call("POST", "/endpoints/"+id+"/test", apptest.Object{"eventType": offered}, http.StatusAccepted, nil)
+		if r.Wait(before + 1)[before].Header.Get("User-Agent") == "Tidings/"+node {
+			return id
+		}
+		a.Call("DELETE", "/endpoints/"+id, nil, http.StatusNoContent, nil)
+	}
+}
+
+// What one node commits another hears of at once, be it a new event, a change of
+// the endpoint, somebody who wants a retry now, or a reader of the feed.
+func TestNodesHearOfOneAnother(t *testing.T) {
+	url := pgtest.NewDatabase(t, pgtest.Start(t))
+	named := 0
+	all := nodes(t, url, 2, func(c *app.Config) {
+		named++
+		c.Version = fmt.Sprint("node", named)
+		c.RetrySchedule = []time.Duration{time.Hour}
+	})
+	awaitShares(t, all)
+	awaitWakes(t, all, "listen")
+	var down atomic.Bool
+	answer := func(w http.ResponseWriter, _ *http.Request, _ apptest.Received) {
+		if down.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}
+	r, other := apptest.NewReceiver(t, all[0].CA, answer), apptest.NewReceiver(t, all[0].CA, answer)
+	a := all[0]
+	endpoint := of(t, a, "node2", r)
+
+	const events = 40
+	streamed := make(chan []string)
+	began := a.Publish(offered, "before")
+	go func() { streamed <- follow(t, all[1].API, began, events) }()
+	var published []string
+	var delays []time.Duration
+	for i := range events {
+		before := len(r.Received())
+		published = append(published, a.Publish(offered, fmt.Sprint("issuance-", i)))
+		accepted := time.Now()
+		got := r.Until(func(got []apptest.Received) bool {
+			return slices.ContainsFunc(got[before:], func(one apptest.Received) bool { return one.ID() == published[i] })
+		})
+		delays = append(delays, max(got[len(got)-1].At.Sub(accepted), 0))
+	}
+	if got := <-streamed; !slices.Equal(got, published) {
+		t.Errorf("the second node's stream shows\n%v, want\n%v", got, published)
+	}
+	slices.Sort(delays)
+	t.Logf("from the answer of one node to the arrival by another: half within %v, the slowest %v", delays[events/2], delays[events-1])
+	if delays[events/2] > 500*time.Millisecond {
+		t.Errorf("half of the events take more than %v: they are found by looking, not heard of", delays[events/2])
+	}
+
+	a.Call("PATCH", "/endpoints/"+endpoint, apptest.Object{"url": other.URL}, http.StatusOK, nil)
+	a.Publish(offered, "moved")
+	other.Wait(1)
+	down.Store(true)
+	a.Publish(offered, "again")
+	other.Wait(2)
+	down.Store(false)
+	var pending []struct{ ID string }
+	a.Await("the failure is on record", func() bool {
+		pending = list[struct{ ID string }](a.API, "/deliveries?filter[status]=pending")
+		return len(pending) == 1
+	})
+	a.Call("POST", "/deliveries/"+pending[0].ID+"/retry", nil, http.StatusAccepted, nil)
+	for _, one := range other.Wait(3) {
+		if got := one.Header.Get("User-Agent"); got != "Tidings/node2" {
+			t.Errorf("%s sends for an endpoint of the second node", got)
+		}
+	}
+}
+
+// Through PgBouncer in transaction mode nothing is heard: nodes say so, and look
+// for themselves. With a direct address to listen at they hear.
+func TestNodesThroughPgBouncer(t *testing.T) {
+	direct := pgtest.Start(t)
+	bouncer := pgtest.Bouncer(t, direct)
+	for how, listen := range map[string]string{"poll": "", "listen": direct} {
+		t.Run(how, func(t *testing.T) {
+			url := pgtest.NewDatabase(t, bouncer)
+			named := 0
+			all := nodes(t, url, 2, func(c *app.Config) {
+				named++
+				c.Version = fmt.Sprint("node", named)
+				if listen != "" {
+					c.DatabaseListen = otherDatabase(t, listen, url)
+				}
+			})
+			awaitShares(t, all)
+			awaitWakes(t, all, how)
+			r := apptest.NewReceiver(t, all[0].CA, nil)
+			of(t, all[0], "node2", r)
+			for i := range 3 {
+				before := len(r.Received())
+				all[0].Publish(offered, fmt.Sprint("issuance-", i))
+				r.Wait(before + 1)
+			}
+		})
+	}
+}
+
+// otherDatabase gives the URL of a server with the database that another names.
+func otherDatabase(t *testing.T, server, named string) string {
+	t.Helper()
+	u, err := url.Parse(server)
+	name, nameErr := url.Parse(named)
+	if err := errors.Join(err, nameErr); err != nil {
+		t.Fatal(err)
+	}
+	u.Path = name.Path
+	return u.String()
+}
+
+// awaitWakes waits until each node says how it learns what the others do.
+func awaitWakes(t *testing.T, all []*apptest.App, how string) {
+	t.Helper()
+	apptest.Await(t, "each node has its wakes by "+how, func() bool {
+		return !slices.ContainsFunc(all, func(a *apptest.App) bool {
+			var d struct{ Wakes string }
+			a.ReadyDetail(&d)
+			return d.Wakes != how
+		})
 	})
 }
 

@@ -49,6 +49,7 @@ type Config struct {
 	SweepEvery     time.Duration               // the safety net: how often lanes are read from their start; default 5 s
 	UserAgent      string                      // default "Tidings"
 	Sharded        bool                        // other nodes deliver too: nothing is sent but what [Engine.Hold] allows
+	OnFree         func()                      // called, by the engine's goroutine, when [Engine.Free] has more to give; must not block
 	OnResult       func(tidings.AttemptResult) // called, by the engine's goroutine, for each attempt that is on record; must not block
 	Now            func() time.Time            // default time.Now
 	Log            *slog.Logger                // default slog.Default()
@@ -78,6 +79,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	if c.OnFree == nil {
+		c.OnFree = func() {}
 	}
 	if c.OnResult == nil {
 		c.OnResult = func(tidings.AttemptResult) {}
@@ -110,7 +114,7 @@ type Engine struct {
 	loads    *mailbox[loaded]
 	busy     *mailbox[int64]                 // lanes that have pending rows, from the safety net
 	tenures  *mailbox[tidings.Tenure]        // what this node holds
-	looks    *mailbox[struct{}]              // wakes were lost
+	looks    *mailbox[bool]                  // wakes may have been lost
 	results  *mailbox[tidings.AttemptResult] // towards the recorder
 	loadJobs chan loadJob
 	attempts chan *attempt // towards idle workers; nil ends one
@@ -140,7 +144,7 @@ func New(store Store, sender Sender, cfg Config) *Engine {
 		cfg: cfg, store: store, sender: sender,
 		wakes: newMailbox[tidings.Wake](), finished: newMailbox[attempted](), recorded: newMailbox[recording](),
 		loads: newMailbox[loaded](), busy: newMailbox[int64](), results: newMailbox[tidings.AttemptResult](),
-		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[struct{}](), shards: shards{yielding: map[int]int{}, free: map[int]bool{}},
+		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[bool](), shards: shards{yielding: map[int]int{}, free: map[int]bool{}},
 		loadJobs: make(chan loadJob, loaders), attempts: make(chan *attempt, (1+slowLimit)*cfg.MaxInFlight+idleWorkers),
 		lanes: map[int64]*lane{}, freeLoaders: loaders, flight: flight{limit: cfg.MaxInFlight, slowLimit: slowLimit * cfg.MaxInFlight},
 	}
@@ -242,9 +246,7 @@ func (e *Engine) takeAll(work context.Context) {
 	for _, key := range e.busy.take(nil) {
 		e.onBusy(key, now)
 	}
-	if len(e.looks.take(nil)) > 0 {
-		e.restartAll(now)
-	}
+	e.onLook(e.looks.take(nil), now)
 	for _, l := range e.timers.due(now) {
 		e.touch(l, now)
 	}

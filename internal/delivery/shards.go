@@ -44,9 +44,14 @@ func (e *Engine) Free() (out []int) {
 
 // Look has the engine look whether a wake was lost: for lanes that have pending
 // rows, or, where all wakes were, in every lane as well.
-func (e *Engine) Look(every bool) {
-	if every {
-		e.looks.put(struct{}{})
+func (e *Engine) Look(every bool) { e.looks.put(every) }
+
+func (e *Engine) onLook(looks []bool, now time.Time) {
+	if len(looks) == 0 || e.draining {
+		return
+	}
+	if slices.Contains(looks, true) {
+		e.restartAll(now)
 	}
 	e.group.Go(func() { e.findForgotten(context.Background()) })
 }
@@ -179,8 +184,9 @@ func (e *Engine) keep(n int, now time.Time) {
 func (e *Engine) yielded(shard int) {
 	delete(e.shards.yielding, shard)
 	e.shards.mu.Lock()
-	defer e.shards.mu.Unlock()
 	e.shards.free[shard] = true
+	e.shards.mu.Unlock()
+	e.cfg.OnFree()
 }
 
 // settled drops a lane that was to be given up once it is idle.

@@ -104,6 +104,7 @@ func (t *tx) freeShards(numbers []int) error {
 		return nil
 	}
 	_, err := t.exec("UPDATE shard SET node = 0 WHERE node = $1 AND number = ANY ($2)", t.w.node, numbers)
+	t.freed = err == nil
 	return err
 }
 
@@ -128,7 +129,7 @@ func (s *Store) Leave(ctx context.Context) error {
 			return err
 		}
 		_, err := t.exec("DELETE FROM node WHERE number = $1", t.w.node)
-		t.holding = &holding{tidings.Tenure{Epochs: &tidings.Epochs{}}}
+		t.holding, t.freed = &holding{tidings.Tenure{Epochs: &tidings.Epochs{}}}, true
 		return err
 	})
 }

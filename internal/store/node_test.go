@@ -14,9 +14,13 @@ import (
 )
 
 // TestNodes holds what several servers promise that share a PostgreSQL.
-func TestNodes(t *testing.T) {
-	server = pgtest.Start(t)
-	defer func() { server = "" }()
+func TestNodes(t *testing.T) { nodesOn(t, pgtest.Start(t)) }
+
+func TestNodesThroughPgBouncer(t *testing.T) { nodesOn(t, pgtest.Bouncer(t, pgtest.Start(t))) }
+
+func nodesOn(t *testing.T, url string) {
+	server = url
+	defer func() { server = ""; clear(databases) }()
 	t.Run("AllOfThemWrite", testAllNodesWrite)
 	t.Run("EachHoldsItsShare", testEachNodeHoldsItsShare)
 	t.Run("ALateResultIsRefused", testALateResultIsRefused)

@@ -15,11 +15,8 @@ import (
 // connection reads a database's URL, and finds out whether a pooler stands before
 // the database.
 func connection(ctx context.Context, o Options) (cfg *pgx.ConnConfig, pooled bool, err error) {
-	if cfg, err = pgx.ParseConfig(o.Database); err != nil {
-		return nil, false, tidings.Invalid("", "The database's URL cannot be read; it is like postgres://user@host/database.") // the error holds the password
-	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = o.Timeout
+	if cfg, err = parsed(o.Database, o.Timeout); err != nil {
+		return nil, false, err
 	}
 	if pooled, err = behindPooler(ctx, cfg, o.Timeout); err != nil {
 		return nil, false, tidings.Unavailable(time.Second, err, "The database cannot be opened.")
@@ -36,6 +33,18 @@ func connection(ctx context.Context, o Options) (cfg *pgx.ConnConfig, pooled boo
 		}
 	}
 	return cfg, false, nil
+}
+
+// parsed reads a URL. To connect may take so long, unless it says otherwise.
+func parsed(url string, limit time.Duration) (*pgx.ConnConfig, error) {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, tidings.Invalid("", "The database's URL cannot be read; it is like postgres://user@host/database.") // the error holds the password
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = limit
+	}
+	return cfg, nil
 }
 
 // sessionTimeouts are the settings that end what hangs, in milliseconds. Behind a

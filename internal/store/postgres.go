@@ -59,9 +59,9 @@ func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *s
 	return p, pool, readers, migratePostgres(ctx, pool, o.Shared)
 }
 
-// writers is how many connections the writer's pool has: the writer's, and one to
-// spare while a lost one is given up.
-const writers = 2
+// writers is how many connections the writer's pool has: the writer's, the
+// herald's, and one to spare while a lost one is given up.
+const writers = 3
 
 // bind leaves the common SQL as it is, but for the order of joins, which it fixes
 // for SQLite only: PostgreSQL knows how many rows there are.

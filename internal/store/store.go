@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"tidings"
 )
 
@@ -28,6 +30,9 @@ type Options struct {
 	Shared bool   // do not take the database for this process alone: for commands beside a running server
 	// Database is the URL of a PostgreSQL (postgres://…), instead of the folder.
 	Database string
+	// ListenAt is another URL of that database, for LISTEN, where Database leads
+	// through a pooler in transaction mode.
+	ListenAt string
 	// Timeout is how long a read, or a transaction of the writer, may take on
 	// PostgreSQL before the database counts as away; default 10 s.
 	Timeout time.Duration
@@ -83,7 +88,8 @@ type Store struct {
 	w     *writer
 
 	maxEndpoints    int
-	home            string        // of a node
+	home            string // of a node
+	listenAt        *pgx.ConnConfig
 	lease           time.Duration // of a node
 	retention       time.Duration
 	claimsRetention time.Duration
@@ -126,6 +132,10 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, errors.Join(err, writes.Close())
 	}
 	if o.Database != "" && !o.Shared {
+		s.w.herald = newHerald(writes, o.Timeout)
+		if s.listenAt, err = parsed(cmp.Or(o.ListenAt, o.Database), o.Timeout); err != nil {
+			return nil, err
+		}
 		if err := s.join(ctx, o.Home); err != nil {
 			return nil, err
 		}

@@ -27,6 +27,7 @@ type writer struct {
 	lost       bool                    // the connection broke
 	node       int64                   // the number of this server among those who share the database; 0: a visitor
 	holding    atomic.Pointer[holding] // nil: it has not begun to deliver
+	herald     *herald                 // nil: there are no other nodes
 	clock      *clock
 	corrected  bool // the clock, by the database's
 	stmts      map[string]*sql.Stmt
@@ -226,14 +227,20 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		w.pace += (ran - t.house - w.pace) / 8
 	}
 	if t.told {
-		fresh := make(chan struct{})
-		close(*w.changed.Swap(&fresh))
+		w.announce()
 	}
+	w.herald.tell(t)
 	if len(t.wakes) > 0 {
 		w.onWake(t.wakes)
 	}
 	w.onCommit(Commit{Rows: t.rows, Took: time.Since(begun), Events: t.events, States: t.states, Ended: t.ended})
 	return n, nil
+}
+
+// announce tells those who wait for events in this process.
+func (w *writer) announce() {
+	fresh := make(chan struct{})
+	close(*w.changed.Swap(&fresh))
 }
 
 func (w *writer) rollback() {
@@ -305,6 +312,7 @@ type tx struct {
 	wakes     []tidings.Wake
 	backlog   []backlogChange
 	tallies   []counted
+	freed     bool                    // shards were given free
 	holding   *holding                // not nil: what this node holds once this is committed
 	events    []tidings.EventType     // accepted
 	states    []tidings.IssuanceState // that issuances entered
