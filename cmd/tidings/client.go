@@ -83,7 +83,7 @@ func (c clientCreate) Run(ctx context.Context, env *environment) error {
 type clientList struct {
 	dataFlag
 	Organisation string `placeholder:"NAME" help:"Only this organisation's."`
-	Output       string `enum:"table,json" default:"table" help:"table or json."`
+	Output       string `short:"o" enum:"table,json" default:"table" help:"table or json."`
 }
 
 type clientRow struct {

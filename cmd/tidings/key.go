@@ -66,7 +66,7 @@ func showKey(k issuer.KeyInfo) keyRow {
 
 type keyList struct {
 	keyFlags
-	Output string `enum:"table,json" default:"table" help:"table or json."`
+	Output string `short:"o" enum:"table,json" default:"table" help:"table or json."`
 }
 
 // Run lists keys, never their private parts.
