@@ -46,9 +46,10 @@ var arrows = map[string][]string{
 	"internal/bench": {root, "client", "webhook", "internal/localca", "internal/wallet"},
 	"cmd/tidings": {root, "client", "webhook", "internal/app", "internal/auth", "internal/bench",
 		"internal/egress", "internal/issuer", "internal/localca", "internal/store", "internal/wallet"},
-	"examples/go":     {"webhook", "webhook/sqlinbox"},
-	"scripts/rename":  {}, // tools of the repository
-	"scripts/testrun": {},
+	"examples/go":      {"webhook", "webhook/sqlinbox"},
+	"scripts/capacity": {}, // tools of the repository
+	"scripts/rename":   {},
+	"scripts/testrun":  {},
 }
 
 // forTests are packages for tests: they may know all, and nobody else may know them.
