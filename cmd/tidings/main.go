@@ -28,13 +28,14 @@ const (
 )
 
 type cli struct {
-	Serve  serveCommand  `cmd:"" help:"Run the server: API, issuer and delivery."`
-	Client clientCommand `cmd:"" help:"Manage the clients that may ask for access tokens; works beside a running server."`
-	Key    keyCommand    `cmd:"" help:"Manage the keys that sign an organisation's credentials; works beside a running server."`
-	Check  checkCommand  `cmd:"" help:"Prove the store's invariants; works beside a running server."`
-	Move   moveCommand   `cmd:"" help:"Move an embedded installation, with all that is pending and all keys, to an empty PostgreSQL."`
-	Demo   demoCommand   `cmd:"" help:"Show everything once on this machine: issue credentials and watch each webhook arrive, retried and deduplicated."`
-	Bench  benchCommand  `cmd:"" help:"Measure this machine: deliveries a second, latency, processor time and memory, beside a bare loop."`
+	Serve   serveCommand   `cmd:"" help:"Run the server: API, issuer and delivery."`
+	Client  clientCommand  `cmd:"" help:"Manage the clients that may ask for access tokens; works beside a running server."`
+	Key     keyCommand     `cmd:"" help:"Manage the keys that sign an organisation's credentials; works beside a running server."`
+	Check   checkCommand   `cmd:"" help:"Prove the store's invariants; works beside a running server."`
+	Migrate migrateCommand `cmd:"" help:"Bring the schema of a PostgreSQL up to date, where the servers' role may not."`
+	Move    moveCommand    `cmd:"" help:"Move an embedded installation, with all that is pending and all keys, to an empty PostgreSQL."`
+	Demo    demoCommand    `cmd:"" help:"Show everything once on this machine: issue credentials and watch each webhook arrive, retried and deduplicated."`
+	Bench   benchCommand   `cmd:"" help:"Measure this machine: deliveries a second, latency, processor time and memory, beside a bare loop."`
 
 	Listen   listenCommand   `cmd:"" help:"Receive your organisation's events on this machine, with no tunnel: each is posted to a local receiver, signed."`
 	Play     playCommand     `cmd:"" help:"Walk a receiver through good and bad webhooks, and say what it does wrong and how to mend it."`

@@ -19,7 +19,7 @@ type serveCommand struct {
 	Data                  string          `env:"TIDINGS_DATA" default:"./tidings-data" placeholder:"DIR" help:"Folder of the embedded database, with all keys."`
 	Database              string          `env:"TIDINGS_DATABASE" placeholder:"postgres://…" help:"A PostgreSQL (14 or newer) instead of the folder, with all keys. Any number of servers can share it."`
 	DatabaseTimeout       time.Duration   `env:"TIDINGS_DATABASE_TIMEOUT" default:"10s" help:"How long PostgreSQL may take for a statement before it counts as away."`
-	DatabaseConnections   int             `env:"TIDINGS_DATABASE_CONNECTIONS" default:"10" help:"How many connections to PostgreSQL read at once; up to three more write."`
+	DatabaseConnections   int             `env:"TIDINGS_DATABASE_CONNECTIONS" default:"10" help:"How many connections to PostgreSQL read at once; up to four more write and listen."`
 	DatabaseListen        string          `env:"TIDINGS_DATABASE_LISTEN" placeholder:"postgres://…" help:"A direct address of that PostgreSQL, where --database is a pooler in transaction mode: servers hear there what the others do, and look each second without it."`
 	NodeLease             time.Duration   `env:"TIDINGS_NODE_LEASE" default:"30s" help:"How long a server of several on one PostgreSQL keeps its endpoints without a sign of life; at least attempt-timeout and 7s."`
 	PublicURL             string          `env:"TIDINGS_PUBLIC_URL" placeholder:"https://…" help:"Base of all links. Default: http://LISTEN, which is for a trial on this machine only."`

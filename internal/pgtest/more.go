@@ -33,7 +33,7 @@ func StartTLS(t testing.TB, cert, key string) (dsn string) {
 		}
 	}
 	port := freePort(t)
-	Start(t, "listen_addresses=127.0.0.1", fmt.Sprint("port=", port), "ssl=on",
+	Start(t, "listen_addresses=127.0.0.1,127.0.0.2", fmt.Sprint("port=", port), "ssl=on",
 		"ssl_cert_file="+filepath.Join(dir, "server.crt"), "ssl_key_file="+filepath.Join(dir, "server.key"))
 	return fmt.Sprintf("postgres://%s@localhost:%d/postgres", superuser, port)
 }

@@ -4,8 +4,10 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -103,6 +105,31 @@ func TestMigrationsAreNumberedInOrder(t *testing.T) {
 		for i, file := range files {
 			if name := path.Base(file); !strings.HasPrefix(name, fmt.Sprintf("%04d_", i+1)) || path.Ext(name) != ".sql" {
 				t.Errorf("%s comes as number %d", file, i+1)
+			}
+		}
+	}
+}
+
+// While servers are upgraded one after the other, those of the version before work
+// on the new schema: a migration of PostgreSQL takes nothing away that they use. One
+// that does so later, when no server does any more, says "contract" and since when.
+func TestMigrationsOfPostgreSQLOnlyAdd(t *testing.T) {
+	files, err := filepath.Glob("migrations/postgres/*.sql")
+	if err != nil || len(files) < 2 {
+		t.Fatal(files, err)
+	}
+	takes := regexp.MustCompile(`(?i)\bDROP\s+(TABLE|COLUMN|CONSTRAINT)\b|\bRENAME\b|\bALTER\s+COLUMN\b|\bSET\s+NOT\s+NULL\b|\bADD\s+(CONSTRAINT|UNIQUE|CHECK|FOREIGN)\b`)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := takes.Find(text); found != nil && !strings.Contains(string(text), "-- contract") {
+			t.Errorf("%s has %s: servers of the version before would fail", file, found)
+		}
+		for statement := range strings.SplitSeq(string(text), ";") {
+			if strings.Contains(statement, "ADD COLUMN") && strings.Contains(statement, "NOT NULL") && !strings.Contains(statement, "DEFAULT") {
+				t.Errorf("%s adds a column that servers of the version before cannot fill: %s", file, statement)
 			}
 		}
 	}

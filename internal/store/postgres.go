@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib" // PostgreSQL's protocol in pure Go, kept for a decade
 
 	"tidings"
@@ -47,16 +48,42 @@ func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *s
 			err = errors.Join(err, pool.Close(), readers.Close())
 		}
 	}()
-	opening, end := bounded(ctx, o.Timeout)
+	if err := newEnough(ctx, pool, o.Timeout); err != nil {
+		return nil, nil, nil, err
+	}
+	_, err = migratePostgres(ctx, pool, o.Shared)
+	return p, pool, readers, err
+}
+
+// newEnough refuses versions of PostgreSQL that are too old.
+func newEnough(ctx context.Context, pool *sql.DB, limit time.Duration) error {
+	ctx, end := bounded(ctx, limit)
 	defer end()
 	var version int
-	if err := pool.QueryRowContext(opening, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
-		return nil, nil, nil, tidings.Unavailable(time.Second, err, "The database cannot be opened")
+	if err := pool.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		return tidings.Unavailable(time.Second, err, "The database cannot be opened")
 	}
 	if version < minPostgres {
-		return nil, nil, nil, fmt.Errorf("PostgreSQL %d is too old: 14 or newer is needed", version/10000)
+		return fmt.Errorf("PostgreSQL %d is too old: 14 or newer is needed", version/10000)
 	}
-	return p, pool, readers, migratePostgres(ctx, pool, o.Shared)
+	return nil
+}
+
+// Migrate brings the schema of a PostgreSQL up to date, beside servers too, and
+// tells how many migrations it ran: for a role that may do that, where the servers'
+// may not.
+func Migrate(ctx context.Context, url string) (ran int, err error) {
+	o := Options{Database: url, Timeout: defaultTimeout}
+	cfg, _, err := connection(ctx, o)
+	if err != nil {
+		return 0, err
+	}
+	pool := stdlib.OpenDB(*cfg)
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	if err := newEnough(ctx, pool, o.Timeout); err != nil {
+		return 0, err
+	}
+	return migratePostgres(ctx, pool, false)
 }
 
 // writers is how many connections the writer's pool has: the writer's, the
@@ -123,46 +150,72 @@ func patient(ctx context.Context, t *sql.Tx) error {
 }
 
 // migratePostgres runs the migrations that the database has not had yet, all in
-// one transaction under a lock of that transaction, which a pooler leaves alone.
-func migratePostgres(ctx context.Context, pool *sql.DB, shared bool) error {
+// one transaction under a lock of that transaction, which a pooler leaves alone. It
+// tells how many those were.
+func migratePostgres(ctx context.Context, pool *sql.DB, shared bool) (ran int, err error) {
 	files, err := fs.Glob(migrations, "migrations/postgres/*.sql")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	t, err := pool.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("opening the database: %w", err)
+		return 0, fmt.Errorf("opening the database: %w", err)
 	}
 	defer t.Rollback() // after the commit there is nothing to roll back
 	if err := patient(ctx, t); err != nil {
-		return fmt.Errorf("opening the database: %w", err)
+		return 0, fmt.Errorf("opening the database: %w", err)
 	}
 	if _, err := t.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(lockMigrate)); err != nil {
-		return fmt.Errorf("locking the schema: %w", err)
+		return 0, fmt.Errorf("locking the schema: %w", err)
 	}
-	if _, err := t.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY)"); err != nil {
-		return fmt.Errorf("reading the schema's version: %w", err)
-	}
-	var have int
-	if err := t.QueryRowContext(ctx, "SELECT count(*) FROM migration").Scan(&have); err != nil {
-		return fmt.Errorf("reading the schema's version: %w", err)
+	have, err := schemaVersion(ctx, t)
+	if err != nil {
+		return 0, owners(err)
 	}
 	if err := checkSchema(have, len(files), shared); err != nil {
-		return err
+		return 0, err
 	}
 	for i := have; i < len(files); i++ {
 		text, err := migrations.ReadFile(files[i])
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if _, err := t.ExecContext(ctx, string(text)); err != nil {
-			return fmt.Errorf("migration %s: %w", files[i], err)
+			return 0, owners(fmt.Errorf("migration %s: %w", files[i], err))
 		}
 		if _, err := t.ExecContext(ctx, "INSERT INTO migration (number) VALUES ($1)", i+1); err != nil {
-			return fmt.Errorf("migration %s: %w", files[i], err)
+			return 0, owners(fmt.Errorf("migration %s: %w", files[i], err))
 		}
 	}
-	return t.Commit()
+	return len(files) - have, t.Commit()
+}
+
+// schemaVersion tells how many migrations the database has had. The table that
+// says so is made where there is none, by a role that may: one that may not can
+// serve all the same where it is there.
+func schemaVersion(ctx context.Context, t *sql.Tx) (have int, err error) {
+	var there bool
+	if err := t.QueryRowContext(ctx, "SELECT to_regclass('migration') IS NOT NULL").Scan(&there); err != nil {
+		return 0, fmt.Errorf("reading the schema's version: %w", err)
+	}
+	if !there {
+		if _, err := t.ExecContext(ctx, "CREATE TABLE migration (number INTEGER PRIMARY KEY)"); err != nil {
+			return 0, fmt.Errorf("making the schema: %w", err)
+		}
+	}
+	if err := t.QueryRowContext(ctx, "SELECT count(*) FROM migration").Scan(&have); err != nil {
+		return 0, fmt.Errorf("reading the schema's version: %w", err)
+	}
+	return have, nil
+}
+
+// owners says of a schema that this role may not change who may.
+func owners(err error) error {
+	const insufficientPrivilege = "42501"
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == insufficientPrivilege {
+		return fmt.Errorf("the schema is not up to date, and this role may not change it: run tidings migrate with the role that owns it: %w", err)
+	}
+	return err
 }
 
 // byColumn is the statement for any number of rows that come as an array for each
