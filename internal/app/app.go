@@ -102,7 +102,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		Auth: tokens, Endpoints: a.Store, Secrets: a.Store, Events: a.Store, Deliveries: a.Store, Repeats: a.Store,
 		Templates: a.Store, Issuances: a.Store, Credentials: a.Store, Issuer: a.issuer,
 		CheckURL: a.egress.Guard().CheckURL, OfferLife: cfg.OfferLife, Sandbox: cfg.Sandbox, DisableAfter: cfg.DisableAfter,
-		Quota: server.Quota{RequestsPerSecond: cfg.QuotaRequests, EventsPerSecond: cfg.QuotaEvents},
+		Quota: server.Quota{RequestsPerSecond: cfg.QuotaRequests, EventsPerSecond: cfg.QuotaEvents, Nodes: a.nodes},
 		Ready: a.ready, Detail: a.detail, Observe: counts.onRequest, Log: cfg.Log,
 		PublicURL: a.URL, Version: cfg.Version,
 	})

@@ -42,6 +42,12 @@ func (a *App) ears() store.Ears {
 	}
 }
 
+// nodes tells how many nodes live.
+func (a *App) nodes() int {
+	n, _ := a.Store.Nodes()
+	return n
+}
+
 // onFreed has the node look at once what it may take or give free.
 func (a *App) onFreed() {
 	select {

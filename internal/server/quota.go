@@ -9,10 +9,20 @@ import (
 	"tidings"
 )
 
-// Quota bounds what one organisation may ask of one server; 0 means no bound.
+// Quota bounds what one organisation may ask for; 0 means no bound.
 type Quota struct {
 	RequestsPerSecond float64
 	EventsPerSecond   float64 // published, not those that issuances write
+	// Nodes tells how many servers share the requests: each lets its part of the
+	// quota pass. Default: this one alone.
+	Nodes func() int
+}
+
+func (q Quota) share(perSecond float64) float64 {
+	if q.Nodes == nil {
+		return perSecond
+	}
+	return perSecond / float64(max(q.Nodes(), 1))
 }
 
 // quotas keeps a bucket per organisation and sort. A second's worth may come at
@@ -24,11 +34,11 @@ type quotas struct {
 }
 
 func (q *quotas) request(org int64, quota Quota) error {
-	return q.take(&q.requests, org, quota.RequestsPerSecond, 1, 1, "requests")
+	return q.take(&q.requests, org, quota.share(quota.RequestsPerSecond), 1, 1, "requests")
 }
 
 func (q *quotas) publish(org int64, quota Quota, n int) error {
-	return q.take(&q.events, org, quota.EventsPerSecond, n, tidings.MaxPublishBatch, "events")
+	return q.take(&q.events, org, quota.share(quota.EventsPerSecond), n, tidings.MaxPublishBatch, "events")
 }
 
 func (q *quotas) take(buckets *map[int64]*rate.Limiter, org int64, perSecond float64, n, least int, what string) error {
@@ -46,6 +56,10 @@ func (q *quotas) take(buckets *map[int64]*rate.Limiter, org int64, perSecond flo
 		(*buckets)[org] = b
 	}
 	now := time.Now()
+	if b.Limit() != rate.Limit(perSecond) { // a node came or went
+		b.SetLimitAt(now, rate.Limit(perSecond))
+		b.SetBurstAt(now, max(int(perSecond), least))
+	}
 	if b.AllowN(now, n) {
 		return nil
 	}

@@ -63,8 +63,16 @@ var invariants = []struct{ sentence, query string }{
 		SELECT i.id, :now - i.deadline FROM issuance i WHERE i.deadline < :late`},
 }
 
-// dueGrace is for how long something may be due before it counts as forgotten.
+// dueGrace is for how long something may be due before it counts as forgotten; on
+// PostgreSQL a node that died leaves it to others when its lease has run out.
 const dueGrace = 30 * time.Second
+
+func (s *Store) dueGrace() time.Duration {
+	if s.w.remote {
+		return dueGrace + s.lease
+	}
+	return dueGrace
+}
 
 // Check proves the store's invariants on one snapshot, beside a running server
 // too, and gives a sentence for each breach, at most limit of each sort.
@@ -78,7 +86,7 @@ func (s *Store) Check(ctx context.Context, limit int) (breaches []string, err er
 		breaches = append(breaches, "the database file is damaged: "+integrity)
 	}
 	now := s.now().UnixMilli()
-	times := strings.NewReplacer(":now", strconv.FormatInt(now, 10), ":late", strconv.FormatInt(now-dueGrace.Milliseconds(), 10))
+	times := strings.NewReplacer(":now", strconv.FormatInt(now, 10), ":late", strconv.FormatInt(now-s.dueGrace().Milliseconds(), 10))
 	for _, rule := range invariants {
 		rows, err := snapshot.QueryContext(ctx, times.Replace(rule.query)+" LIMIT "+strconv.Itoa(limit))
 		if err != nil {

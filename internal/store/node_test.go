@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,14 +15,18 @@ import (
 )
 
 // TestNodes holds what several servers promise that share a PostgreSQL.
-func TestNodes(t *testing.T) { nodesOn(t, pgtest.Start(t)) }
+func TestNodes(t *testing.T) {
+	nodesOn(t, pgtest.Start(t))
+	t.Run("AllOfThemWrite", testAllNodesWrite)
+	t.Run("DeadlinesPassOnce", testDeadlinesPassOnce)
+	t.Run("HouseIsKeptOnce", testHouseIsKeptOnce)
+}
 
 func TestNodesThroughPgBouncer(t *testing.T) { nodesOn(t, pgtest.Bouncer(t, pgtest.Start(t))) }
 
 func nodesOn(t *testing.T, url string) {
 	server = url
-	defer func() { server = ""; clear(databases) }()
-	t.Run("AllOfThemWrite", testAllNodesWrite)
+	t.Cleanup(func() { server = ""; clear(databases) })
 	t.Run("EachHoldsItsShare", testEachNodeHoldsItsShare)
 	t.Run("ALateResultIsRefused", testALateResultIsRefused)
 	t.Run("AWrongClockIsCorrected", testAWrongClockIsCorrected)
@@ -231,4 +236,111 @@ func testAWrongClockIsCorrected(t *testing.T) {
 	if err != nil || len(l.Items) != 2 {
 		t.Errorf("%d events are of the last minute, want 2: %v", len(l.Items), err)
 	}
+}
+
+// Deadlines that all nodes find at the same time are told of once.
+func testDeadlinesPassOnce(t *testing.T) {
+	url, now := database(t, t.TempDir()), newClock()
+	var all []*opened
+	for range 3 {
+		s, err := store.Open(t.Context(), store.Options{Database: url, Now: now.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		all = append(all, &opened{Store: s, clock: now, org: organisation(t, s, "default")})
+	}
+	o := all[0]
+	template, err := o.CreateTemplate(t.Context(), o.org.Key, tidings.NewTemplate{Name: "T", Code: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const offers = 50
+	for range offers {
+		_, err := o.CreateIssuance(t.Context(), o.org, tidings.NewIssuance{Life: time.Hour, Credentials: []tidings.NewCredential{{Template: template, Claims: map[string]any{}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	now.Advance(2 * time.Hour)
+	var group sync.WaitGroup
+	for _, o := range all {
+		group.Go(func() {
+			for swept := 1; swept > 0; {
+				var err error // of this node
+				if swept, _, err = o.SweepDeadlines(context.Background(), 10); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	l, err := o.Events(t.Context(), o.org.Key, tidings.EventFilter{Type: tidings.IssuanceExpired}, tidings.Page{Size: 100})
+	if err != nil || len(l.Items) != offers {
+		t.Errorf("%d offers expired, and %d events tell of it: %v", offers, len(l.Items), err)
+	}
+	o.sound(t)
+}
+
+// A recovery that two nodes carry on at the same time sends each event once, and
+// counts it once; what is kept for a time goes once.
+func testHouseIsKeptOnce(t *testing.T) {
+	url, now := database(t, t.TempDir()), newClock()
+	var all []*opened
+	for range 2 {
+		s, err := store.Open(t.Context(), store.Options{Database: url, Now: now.Now, Retention: 24 * time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		all = append(all, &opened{Store: s, clock: now, org: organisation(t, s, "default")})
+	}
+	o := all[0]
+	began := now.Now()
+	const events = 100
+	for i := range events {
+		o.publish(t, tidings.IssuanceOffered, fmt.Sprint("i", i))
+	}
+	now.Advance(time.Minute)
+	e := o.endpoint(t, "late")
+	recovery, err := o.Recover(t.Context(), o.org.Key, "late", tidings.NewRecovery{Since: began})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := func(do func(*store.Store) (int, error)) {
+		var group sync.WaitGroup
+		for _, o := range all {
+			group.Go(func() {
+				for n := 1; n > 0; {
+					var err error // of this node
+					o.Hush()
+					if n, err = do(o.Store); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		group.Wait()
+	}
+	both(func(s *store.Store) (int, error) { return s.Recovering(context.Background(), 30) })
+	recovery, err = o.Recovery(t.Context(), o.org.Key, "late", recovery.ID)
+	if err != nil || recovery.Recovered != events || recovery.Examined != events || recovery.EndedAt == nil {
+		t.Errorf("the recovery of %d events says %+v, %v", events, recovery, err)
+	}
+	if got := len(o.pending(t, e)); got != events {
+		t.Errorf("%d events are sent again, want %d", got, events)
+	}
+	for _, d := range o.pending(t, e) {
+		o.record(t, result(d, tidings.DeliveryDelivered, time.Time{}))
+	}
+	o.sound(t)
+	now.Advance(48 * time.Hour)
+	both(func(s *store.Store) (int, error) { return s.Retain(context.Background(), 30) })
+	l, err := o.Events(t.Context(), o.org.Key, tidings.EventFilter{}, tidings.Page{})
+	if err != nil || len(l.Items) != 0 {
+		t.Errorf("%d events are kept for too long, %v", len(l.Items), err)
+	}
+	o.sound(t)
 }

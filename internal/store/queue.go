@@ -244,11 +244,11 @@ func (s *Store) Prune(ctx context.Context, limit int) (pruned int, err error) {
 		return 0, err
 	}
 	err = s.w.submit(ctx, classHouse, 0, limit, func(t *tx) error {
-		n, err := t.exec("DELETE FROM nonce WHERE hash IN (SELECT hash FROM nonce WHERE expires_at <= $1 LIMIT $2)", t.now, limit)
+		n, err := t.exec("DELETE FROM nonce WHERE expires_at <= $1 AND hash IN (SELECT hash FROM nonce WHERE expires_at <= $1 LIMIT $2)", t.now, limit)
 		if err != nil {
 			return err
 		}
-		m, err := t.exec(`DELETE FROM idempotency WHERE (organisation_id, route, key) IN
+		m, err := t.exec(`DELETE FROM idempotency WHERE expires_at <= $1 AND (organisation_id, route, key) IN
 			(SELECT organisation_id, route, key FROM idempotency WHERE expires_at <= $1 LIMIT $2)`, t.now, limit)
 		pruned = int(n + m)
 		return err

@@ -32,6 +32,18 @@ func (r recovery) end() int64 {
 	return min(r.key, keyAt(r.until+recoverySlack.Milliseconds()))
 }
 
+// moved tells whether another node has carried the recovery on since it was read:
+// then what was read is of no use.
+func (t *tx) moved(r recovery) (bool, error) {
+	var cursor int64
+	var kind, id sql.NullInt64
+	err := t.queryRow("SELECT cursor, searched_kind, searched_id FROM recovery WHERE id = $1 AND ended_at IS NULL", []any{r.key}, &cursor, &kind, &id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return true, nil
+	}
+	return cursor != r.cursor || kind != r.searchedKind || id != r.searchedID, err
+}
+
 // Recovering carries recoveries on by one step of up to limit events, and tells
 // how many it looked at or ended. Called until it gives 0, it finishes what a
 // crash left.
@@ -62,6 +74,7 @@ const failedOf = "SELECT id, event_id, ended_at FROM delivery WHERE endpoint_id 
 // recovery begins with the first such event. It goes through the failed
 // deliveries kind by kind.
 func (s *Store) searchStep(ctx context.Context, r recovery) (looked int, err error) {
+	was := r
 	for _, k := range endedKinds(tidings.DeliveryFailed, "") {
 		if int64(k) < r.searchedKind.Int64 || looked >= searchRows {
 			continue
@@ -85,6 +98,9 @@ func (s *Store) searchStep(ctx context.Context, r recovery) (looked int, err err
 		r.searchedKind.Valid, r.searchedID.Valid = false, false
 	}
 	err = s.w.submit(ctx, classHouse, r.organisation, 1, func(t *tx) error {
+		if moved, err := t.moved(was); err != nil || moved {
+			return err
+		}
 		_, err := t.exec("UPDATE recovery SET cursor = $1, searched_kind = $2, searched_id = $3 WHERE id = $4", r.cursor, r.searchedKind, r.searchedID, r.key)
 		return err
 	})
@@ -101,9 +117,14 @@ func (s *Store) recoverStep(ctx context.Context, r recovery, limit int) (done in
 	if err != nil {
 		return 0, err
 	}
+	was := r
 	err = s.w.submit(ctx, classHouse, r.organisation, 1, func(t *tx) error {
+		done = 0
+		if moved, err := t.moved(was); err != nil || moved {
+			return err
+		}
 		recovered := 0
-		for done = 0; done < len(events) && e.DeletedAt == nil && (done == 0 || !t.over()); done++ {
+		for ; done < len(events) && e.DeletedAt == nil && (done == 0 || !t.over()); done++ {
 			if !events[done].missing(r, e) {
 				continue
 			}

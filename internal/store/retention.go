@@ -92,11 +92,11 @@ func (s *Store) dropLate(ctx context.Context, _ int64, limit int) (int, error) {
 // drop deletes ended deliveries with their attempts, as many as the step's time
 // allows, and tells how many it dealt with.
 func (s *Store) drop(ctx context.Context, rows []oldDelivery, keepLate bool) (done int, err error) {
-	var looked int64
-	if err := s.queryRow(ctx, retainedOf, nil, &looked); err != nil {
-		return 0, err
-	}
 	err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) error {
+		var looked int64
+		if err := t.queryRow(retainedOf, nil, &looked); err != nil {
+			return err
+		}
 		for done = 0; done < len(rows) && (done == 0 || !t.over()); done++ {
 			if d := rows[done]; !d.late || !keepLate {
 				if err := t.dropDelivery(d, looked); err != nil {
@@ -146,7 +146,8 @@ func (s *Store) dropEvents(ctx context.Context, before int64, limit int) (done i
 				return err
 			}
 		}
-		_, err := t.exec("INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", retained, keys[done-1])
+		_, err := t.exec(`INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+			WHERE excluded.value > counter.value`, retained, keys[done-1]) // another node may have looked further
 		return err
 	})
 	return done, err
