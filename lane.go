@@ -40,6 +40,9 @@ type PendingDelivery struct {
 	CreatedAt       time.Time
 	RetryOf         int64 // key of the delivery that this one repeats, or 0
 	Test            bool  // a sample event
+	// Trace is the place in a trace where the event was accepted (traceparent of
+	// W3C Trace Context); empty: its attempts are not traced.
+	Trace string
 }
 
 // QueuePosition is a place in a lane: deliveries are ordered by due time, then key.

@@ -48,6 +48,8 @@ type serveCommand struct {
 	QuotaEvents           float64         `env:"TIDINGS_QUOTA_EVENTS" default:"0" help:"Events per second that an organisation may publish; 0: no quota."`
 	Sandbox               bool            `env:"TIDINGS_SANDBOX" default:"false" help:"For trials: issuances can be ended without a wallet."`
 	DrainTimeout          time.Duration   `env:"TIDINGS_DRAIN_TIMEOUT" default:"20s" help:"How long a stop waits for work in flight."`
+	Traces                bool            `env:"TIDINGS_TRACES" default:"false" help:"Send traces (OpenTelemetry, OTLP over HTTP) to where OTEL_EXPORTER_OTLP_ENDPOINT says."`
+	Traceparent           bool            `env:"TIDINGS_TRACEPARENT" default:"false" help:"Send the header traceparent with webhooks whose events are traced."`
 	LogFormat             string          `env:"TIDINGS_LOG_FORMAT" enum:"text,json" default:"text" help:"Form of the log: text or json."`
 	LogLevel              slog.Level      `env:"TIDINGS_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
 	Config                string          `env:"TIDINGS_CONFIG" placeholder:"FILE" help:"The same settings in a TOML file; flags and environment win."`
@@ -107,6 +109,7 @@ func (c serveCommand) config(log *slog.Logger) (app.Config, error) {
 	cfg.RetrySchedule, cfg.AttemptTimeout, cfg.DisableAfter = c.RetrySchedule, c.AttemptTimeout, c.DisableAfter
 	cfg.DrainTimeout, cfg.Retention, cfg.ClaimsRetention = c.DrainTimeout, c.Retention, c.ClaimsRetention
 	cfg.Sandbox = c.Sandbox
+	cfg.Traces, cfg.Traceparent = c.Traces, c.Traceparent
 	cfg.QuotaEndpoints, cfg.QuotaRequests, cfg.QuotaEvents = c.QuotaEndpoints, c.QuotaRequests, c.QuotaEvents
 	cfg.AuthIssuer, cfg.AuthAudience, cfg.AuthScopePrefix = c.AuthIssuer, c.AuthAudience, c.AuthScopePrefix
 	cfg.AuthOrganisationClaim, cfg.AuthScopeClaim = c.AuthOrganisationClaim, c.AuthScopeClaim

@@ -39,6 +39,7 @@ type App struct {
 	egress   *egress.Client
 	freed    chan struct{} // holds a token while shards can be taken or given free
 	outside  *auth.Outside // nil: the tokens are our own
+	traces   *traces       // nil: nothing is traced
 }
 
 // ErrConfig says that the configuration is wrong.
@@ -62,11 +63,16 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	}
 	a.URL = publicURL(cfg, a.listener)
 
+	if a.traces, err = newTraces(ctx, cfg); err != nil {
+		return nil, err
+	}
+	cfg.Log = a.traces.logs(cfg.Log)
+	a.cfg = cfg
 	counts := newMetrics()
 	// The store wakes the engine, and the engine reads the store.
 	a.Store, err = store.Open(ctx, store.Options{Dir: cfg.Data, Database: cfg.Database, ListenAt: cfg.DatabaseListen, Timeout: cfg.DatabaseTimeout, Connections: cfg.DatabaseConnections,
 		Home: home(a.listener), Lease: cfg.lease(), Now: cfg.Now, Correct: !cfg.TrustClock, Log: cfg.Log,
-		MaxEndpoints: cfg.QuotaEndpoints, Retention: cfg.Retention, ClaimsRetention: cfg.ClaimsRetention, OnWake: a.wake, OnCommit: counts.onCommit, OnFatal: cfg.Fatal})
+		MaxEndpoints: cfg.QuotaEndpoints, Retention: cfg.Retention, ClaimsRetention: cfg.ClaimsRetention, OnWake: a.wake, OnCommit: counts.onCommit, Trace: a.traces.commits(), OnFatal: cfg.Fatal})
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +93,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 		Sharded:        cfg.Database != "",
 		OnFree:         a.onFreed,
 		OnResult:       counts.onResult,
+		Trace:          a.traces.attempts(),
 		Now:            cfg.Now,
 		Log:            cfg.Log,
 	})
@@ -122,7 +129,7 @@ func New(ctx context.Context, cfg Config) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.api, a.handler = api, routes(api, tokens, a.issuer, a.console, manual, counts.serve(a))
+	a.api, a.handler = api, a.traces.requests(routes(api, tokens, a.issuer, a.console, manual, counts.serve(a)))
 	return a, nil
 }
 
@@ -236,6 +243,7 @@ func (a *App) close() {
 			a.cfg.Log.Error("closing the store", "error", err)
 		}
 	}
+	a.traces.close(a.cfg.Log)
 }
 
 func listen(cfg Config) (net.Listener, error) {

@@ -57,6 +57,9 @@ type Config struct {
 
 	Sandbox bool // issuances can be ended without a wallet
 
+	Traces      bool // send traces to where OTEL_EXPORTER_OTLP_ENDPOINT says
+	Traceparent bool // name them to receivers
+
 	DrainTimeout time.Duration // how long a stop waits for work in flight
 
 	ClientID, ClientSecret string // made at start, in the organisation "default", where it does not exist
@@ -125,7 +128,7 @@ func (c Config) check() error {
 	mistake(c.DrainTimeout < time.Second || c.DrainTimeout > 10*time.Minute, "drain-timeout is 1s to 10m, not %v", c.DrainTimeout)
 	mistake((c.ClientID == "") != (c.ClientSecret == ""), "TIDINGS_CLIENT_ID and TIDINGS_CLIENT_SECRET belong together: set both or none")
 	mistake(c.ClientSecret != "" && len(c.ClientSecret) < 16, "TIDINGS_CLIENT_SECRET has at least 16 characters")
-	mistakes = append(mistakes, c.checkAuth())
+	mistakes = append(mistakes, c.checkAuth(), c.checkTraces())
 	if c.PublicURL != "" {
 		mistakes = append(mistakes, checkPublicURL(c.PublicURL))
 	}

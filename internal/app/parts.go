@@ -81,6 +81,7 @@ func (a *App) keepHouse(ctx context.Context) {
 		{"deleting claims", once(a.Store.DeleteClaims)},
 		{"giving free space back", once(a.Store.Shrink)},
 		{"pruning", once(a.Store.Prune)},
+		{"forgetting traces", once(a.Store.PruneTraces)},
 		{"writing tallies", a.Store.WriteTallies},
 	}
 	tick := time.NewTicker(houseEvery)

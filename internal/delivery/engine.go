@@ -53,6 +53,11 @@ type Config struct {
 	OnResult       func(tidings.AttemptResult) // called, by the engine's goroutine, for each attempt that is on record; must not block
 	Now            func() time.Time            // default time.Now
 	Log            *slog.Logger                // default slog.Default()
+
+	// Trace begins the span of an attempt at a URL whose event is traced. It gives
+	// the traceparent that the receiver is sent, if one, and what is told of the
+	// attempt's end. nil: nothing is traced.
+	Trace func(d *tidings.PendingDelivery, url string) (traceparent string, end func(Answer))
 }
 
 func (c Config) withDefaults() Config {

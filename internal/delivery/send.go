@@ -34,8 +34,19 @@ func (e *Engine) work(ctx context.Context, a *attempt) {
 	}
 }
 
-// try makes one attempt: sign and send.
+// try makes one attempt, in a span where its event is traced.
 func (e *Engine) try(ctx context.Context, a *attempt) attempted {
+	if e.cfg.Trace == nil || a.delivery.Trace == "" {
+		return attempted{a, e.send(ctx, a, "")}
+	}
+	traceparent, end := e.cfg.Trace(&a.delivery, a.target.URL)
+	answer := e.send(ctx, a, traceparent)
+	end(answer)
+	return attempted{a, answer}
+}
+
+// send signs and sends; with a traceparent where that is not empty.
+func (e *Engine) send(ctx context.Context, a *attempt, traceparent string) Answer {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.AttemptTimeout)
 	defer cancel()
 	d := &a.delivery
@@ -50,14 +61,14 @@ func (e *Engine) try(ctx context.Context, a *attempt) attempted {
 	if d.Test {
 		header.Set("Webhook-Test", "true")
 	}
-	out := attempted{attempt: a}
-	if err := a.target.signer.SetHeaders(header, d.EventID, e.cfg.Now(), d.Body); err != nil {
-		out.answer = Answer{ErrorCode: "signature", Error: "The webhook could not be signed."}
-		e.cfg.Log.Error("signing a webhook", "event", d.EventID, "error", err)
-	} else {
-		out.answer = e.sender.Post(ctx, a.target.URL, header, d.Body)
+	if traceparent != "" {
+		header.Set("Traceparent", traceparent)
 	}
-	return out
+	if err := a.target.signer.SetHeaders(header, d.EventID, e.cfg.Now(), d.Body); err != nil {
+		e.cfg.Log.Error("signing a webhook", "event", d.EventID, "error", err)
+		return Answer{ErrorCode: "signature", Error: "The webhook could not be signed."}
+	}
+	return e.sender.Post(ctx, a.target.URL, header, d.Body)
 }
 
 // result is what is recorded. before is the lane's failure clock before the

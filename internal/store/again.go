@@ -100,6 +100,9 @@ func (s *Store) enqueueAgain(t *tx, event, endpoint, of int64) (int64, error) {
 	if err != nil {
 		return 0, notFound(err, "event", d.EventID)
 	}
+	if d.Trace, err = t.traceOf(event); err != nil {
+		return 0, err
+	}
 	held, err := t.mayBeHeld(&d)
 	if err != nil {
 		return 0, err

@@ -99,3 +99,19 @@ func TestBind(t *testing.T) {
 		}
 	}
 }
+
+// Where nothing is traced, the store's way pays nothing for it.
+func TestTracesThatAreOffCostNothing(t *testing.T) {
+	s := &Store{w: &writer{}}
+	x := &tx{w: s.w}
+	read, ctx := make([]tidings.PendingDelivery, 8), t.Context()
+	allocations := testing.AllocsPerRun(100, func() {
+		place, err := x.traceOf(1)
+		if err != nil || place != "" || x.keepTrace(1) != nil || s.addTraces(ctx, read) != nil {
+			t.Error(place, err)
+		}
+	})
+	if allocations != 0 {
+		t.Errorf("%v allocations", allocations)
+	}
+}

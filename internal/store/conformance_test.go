@@ -61,6 +61,7 @@ var conformance = map[string]func(*testing.T){
 	"ResultsAreCounted":                                TestResultsAreCounted,
 	"CountingNeverKeepsTheHouse":                       TestCountingNeverKeepsTheHouse,
 	"SamplesAreNotCounted":                             TestSamplesAreNotCounted,
+	"AnEventKeepsItsPlaceInATrace":                     TestAnEventKeepsItsPlaceInATrace,
 	"SizeTellsOfTheStore":                              TestSizeTellsOfTheStore,
 }
 

@@ -248,6 +248,10 @@ func (s *Store) write(t *tx, org int64, e *tidings.Event, to []int64) (deliverie
 	subject := cmp.Or(e.IssuanceID, subjectOfEndpoint+e.Payload.EndpointID)
 	d := tidings.PendingDelivery{OrganisationKey: org, EventKey: key, IssuanceKey: issuanceKey(subject), EventID: e.ID, EventType: e.Type, Body: e.Body(),
 		Due: e.CreatedAt, CreatedAt: e.CreatedAt, Test: e.Test}
+	d.Trace = t.trace
+	if err := t.keepTrace(key); err != nil {
+		return nil, err
+	}
 	held, err := t.mayBeHeld(&d)
 	if err != nil {
 		return nil, err

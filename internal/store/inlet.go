@@ -49,6 +49,7 @@ type item struct {
 	err          error
 	done         chan struct{}
 	since        time.Time // when it was queued
+	trace        string    // where in a trace it stands; empty: nowhere
 	taken        bool      // guarded by inlets.mu
 }
 

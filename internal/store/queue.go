@@ -66,13 +66,21 @@ func (s *Store) Pending(ctx context.Context, endpoint int64, after tidings.Queue
 		out = append(out, d)
 		return err
 	})
+	if err == nil {
+		err = s.addTraces(ctx, out)
+	}
 	return out, err
 }
 
 // OldestPending reads the delivery that has waited longest in a lane.
 func (s *Store) OldestPending(ctx context.Context, endpoint int64) (tidings.PendingDelivery, error) {
 	d, err := s.scanPending(s.reads.row(ctx, oldestOf, endpoint))
-	return d, notFound(err, "pending delivery", "")
+	if err != nil {
+		return d, notFound(err, "pending delivery", "")
+	}
+	one := []tidings.PendingDelivery{d}
+	err = s.addTraces(ctx, one)
+	return one[0], err
 }
 
 // Record makes the results of attempts durable. Each is an item of its own, so

@@ -215,6 +215,10 @@ func (s *Store) recoverOne(t *tx, x pastEvent, r recovery) (int, error) {
 	now := fromMillis(t.now)
 	d := tidings.PendingDelivery{Key: t.key(), OrganisationKey: r.organisation, EndpointKey: r.endpoint, EventKey: x.key, EventID: s.ids.public(x.key),
 		EventType: x.typ, IssuanceKey: x.issuance, Body: x.body, Due: now, CreatedAt: now, RetryOf: x.failed.Int64}
+	var err error
+	if d.Trace, err = t.traceOf(x.key); err != nil {
+		return 0, err
+	}
 	held, err := t.mayBeHeld(&d)
 	if err != nil {
 		return 0, err

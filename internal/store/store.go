@@ -72,6 +72,11 @@ type Options struct {
 	// OnCommit is called after each commit with what it made durable, for those
 	// who count. It must not block and must not write to the store.
 	OnCommit func(Commit)
+	// Trace begins the span of a write that somebody waits for. It gives its place
+	// in the trace (traceparent of W3C Trace Context), which the events that the
+	// write accepts keep; empty: it is not recorded. end is told how the write ended.
+	// nil: nothing is traced.
+	Trace func(ctx context.Context) (place string, end func(error))
 	// OnFatal is called when the disk no longer keeps what it was told to keep
 	// (a failed fsync): the process
 	// must end, as nothing that it knows is certain any more. Default: panic.

@@ -40,6 +40,7 @@ type writer struct {
 	log        *slog.Logger
 	onWake     func([]tidings.Wake)
 	onCommit   func(Commit)
+	trace      func(context.Context) (string, func(error)) // nil: nothing is traced
 	onFatal    func(error)
 	limit      time.Duration                 // for one transaction; 0: none
 	unprepared bool                          // see [behindPooler]
@@ -59,7 +60,7 @@ func newWriter(ctx context.Context, d database, db *sql.DB, c *clock, o Options)
 	}
 	w := &writer{
 		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
-		keys: keys{node: serverNode}, remote: o.Database != "", retention: o.Retention, limit: o.Timeout, unprepared: o.pooled, shared: o.Shared, clock: c, corrected: o.Correct, now: c.now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, onFatal: o.OnFatal, stopped: make(chan struct{}),
+		keys: keys{node: serverNode}, remote: o.Database != "", retention: o.Retention, limit: o.Timeout, unprepared: o.pooled, shared: o.Shared, clock: c, corrected: o.Correct, now: c.now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, trace: o.Trace, onFatal: o.OnFatal, stopped: make(chan struct{}),
 	}
 	if w.onCommit == nil {
 		w.onCommit = func(Commit) {}
@@ -86,8 +87,8 @@ func (w *writer) submit(ctx context.Context, c class, organisation int64, rows i
 	return w.await(ctx, &item{class: c, organisation: organisation, rows: rows, do: do})
 }
 
-// await queues an item and waits for it, as submit says.
-func (w *writer) await(ctx context.Context, it *item) error {
+// wait queues an item and waits for it, as submit says.
+func (w *writer) wait(ctx context.Context, it *item) error {
 	it.done = make(chan struct{})
 	if err := w.in.push(it); err != nil {
 		return err
@@ -318,6 +319,7 @@ type tx struct {
 	states    []tidings.IssuanceState // that issuances entered
 	ended     []Ended                 // deliveries
 	endpoints map[int64][]fanEndpoint // by organisation, as read in this batch
+	trace     string                  // of the item that runs
 	ahead     bool                    // the publishes were looked through
 	waiting   map[int64]bool          // by issuance, whether an event of it was pending then
 }
@@ -341,7 +343,7 @@ func (t *tx) run(it *item) error {
 		t.until = begun.Add(t.w.houseShare(t.alone))
 		defer func() { t.house += time.Since(begun) }()
 	}
-	t.direct = t.isolate
+	t.direct, t.trace = t.isolate, it.trace
 	var err error
 	if it.class != classResult && it.class != classPublish {
 		err = t.oneByOne()

@@ -1,0 +1,5 @@
+-- As SQLite's 0015_event_trace, where the columns are explained.
+CREATE TABLE event_trace (
+  event_id BIGINT PRIMARY KEY,
+  place    TEXT NOT NULL
+);
