@@ -110,7 +110,7 @@ func (s *Store) Check(ctx context.Context, limit int) (breaches []string, err er
 
 // storyOf finds the events of an issuance. It does not group them: that would
 // have SQLite walk an index of all events by their type.
-const storyOf = "SELECT type FROM event WHERE organisation_id = $1 AND issuance_key = $2 AND issuance_id = $3"
+const storyOf = "SELECT type FROM event WHERE organisation_id = $1 AND issuance_id = $2"
 
 // checkEndings proves that each issuance told its story: "offered", and one
 // terminal event exactly when it has ended. Its events are found by the id
@@ -134,7 +134,7 @@ func (s *Store) checkEndings(ctx context.Context, snapshot *sql.Tx, limit int) (
 		for _, i := range some {
 			id := s.ids.public(i.key)
 			told := map[tidings.EventType]int{}
-			events, err := story.QueryContext(ctx, i.org, issuanceKey(id), id)
+			events, err := story.QueryContext(ctx, i.org, id)
 			if err != nil {
 				return breaches, err
 			}

@@ -171,8 +171,8 @@ func (s *Store) selectByIssuance(ctx context.Context, queue listQuery, org int64
 		queue.add("q.event_id = $", key)
 		history.add("d.event_id = $", key)
 	} else {
-		events := "(SELECT id FROM event WHERE organisation_id = " + strconv.FormatInt(org, 10) + " AND issuance_key = $)"
-		history.add("d.event_id IN "+events, issuanceKey(issuance))
+		events := "(SELECT id FROM event WHERE organisation_id = " + strconv.FormatInt(org, 10) + " AND issuance_id = $)"
+		history.add("d.event_id IN "+events, issuance)
 	}
 	queue.add("q.issuance_key = $", issuanceKey(issuance))
 	if f.EventType != "" {

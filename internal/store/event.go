@@ -402,7 +402,6 @@ func selectEvents(org int64, f tidings.EventFilter) listQuery {
 	q.add("e.organisation_id = $", org)
 	if f.IssuanceID != "" {
 		q.order = "e.id"
-		q.add("e.issuance_key = $", issuanceKey(f.IssuanceID))
 		q.add("e.issuance_id = $", f.IssuanceID)
 	}
 	if f.Type != "" {
