@@ -1,4 +1,4 @@
--- As SQLite's 0015_event_trace, where the columns are explained.
+-- As SQLite's 0016_event_trace, where the columns are explained.
 CREATE TABLE event_trace (
   event_id BIGINT PRIMARY KEY,
   place    TEXT NOT NULL
