@@ -18,6 +18,7 @@ type benchCommand struct {
 	Quick     bool          `help:"Small sizes: to see that it works; the figures mean little."`
 	JSON      string        `name:"json" placeholder:"FILE" help:"Write the figures as JSON, too."`
 	Database  string        `placeholder:"URL" help:"Measure on this PostgreSQL instead of the embedded database; its user must be one that may create databases, which are dropped again."`
+	Plots     string        `placeholder:"DIR" help:"Draw the curves as SVG files into this folder, too. They are measured by the scenario curves."`
 	Dir       string        `placeholder:"DIR" help:"Where the data goes meanwhile; on a disk. Default: the system's folder for temporary files."`
 	Window    time.Duration `placeholder:"4s" help:"How long traffic is published for one figure."`
 	Idle      int           `placeholder:"10000" help:"Endpoints of the idle server."`
@@ -48,14 +49,27 @@ func (c benchCommand) Run(ctx context.Context, env *environment) error {
 	rows, err := bench.Run(ctx, bench.Config{Binary: binary, Dir: c.Dir, Database: c.Database, Scenarios: c.Scenario, Quick: c.Quick, Progress: env.stderr,
 		Sizes: bench.Sizes{Window: c.Window, Idle: c.Idle, Pending: c.Pending, History: c.History, Endpoints: c.Endpoints},
 	}, func(r bench.Row) { r.Print(env.stdout) })
-	if err != nil || c.JSON == "" {
-		return err
-	}
-	text, err := json.MarshalIndent(rows, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(c.JSON, append(text, '\n'), 0o644)
+	return c.write(rows)
+}
+
+// write writes what was measured to where it is wanted.
+func (c benchCommand) write(rows []bench.Row) error {
+	if c.JSON != "" {
+		text, err := json.MarshalIndent(rows, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(c.JSON, append(text, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	if c.Plots == "" {
+		return nil
+	}
+	return bench.Plots(rows, c.Plots)
 }
 
 func listScenarios(w io.Writer) error {

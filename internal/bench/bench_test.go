@@ -1,7 +1,10 @@
 package bench_test
 
 import (
+	"encoding/xml"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -78,5 +81,53 @@ func TestUnknownScenario(t *testing.T) {
 	_, err := bench.Run(t.Context(), bench.Config{Scenarios: []string{"nonesuch"}}, nil)
 	if err == nil || !strings.Contains(err.Error(), `"nonesuch"`) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestPlots wants each curve drawn with its points in order and inside the
+// drawing.
+func TestPlots(t *testing.T) {
+	rows := []bench.Row{{Scenario: "single-1", Store: "sqlite", CPUMicrosPerEvent: 150}}
+	amounts := map[string][]int{"fanout": {1, 10, 100, 1000}, "endpoints": {1, 10}, "history": {0, 100, 1000}, "backlog": {50_306, 101_946, 1_007_089}}
+	for what, all := range amounts {
+		for i, n := range all {
+			rows = append(rows, bench.Row{Scenario: fmt.Sprintf("%s=%d", what, n), Store: "sqlite", CPUMicrosPerEvent: 100 + float64(i), LoopCPUMicros: 40})
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "plots")
+	if err := bench.Plots(rows, dir); err != nil {
+		t.Fatal(err)
+	}
+	for what, all := range amounts {
+		points := len(all)
+		text, err := os.ReadFile(filepath.Join(dir, "cost-"+what+"-sqlite.svg"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var svg struct {
+			ViewBox string `xml:"viewBox,attr"`
+			Circles []struct {
+				X float64 `xml:"cx,attr"`
+				Y float64 `xml:"cy,attr"`
+			} `xml:"circle"`
+		}
+		if err := xml.Unmarshal(text, &svg); err != nil {
+			t.Fatalf("%s: %v\n%s", what, err, text)
+		}
+		var width, height float64
+		if _, err := fmt.Sscanf(svg.ViewBox, "0 0 %f %f", &width, &height); err != nil {
+			t.Fatal(err)
+		}
+		if len(svg.Circles) != 2*points {
+			t.Fatalf("%s: %d points, want %d and as many of the loop", what, len(svg.Circles), points)
+		}
+		for i, c := range svg.Circles {
+			if i%points > 0 && c.X <= svg.Circles[i-1].X || c.X <= 0 || c.X >= width || c.Y <= 0 || c.Y >= height {
+				t.Errorf("%s: point %d is at %v", what, i, c)
+			}
+		}
+	}
+	if err := bench.Plots(rows[:1], dir); err == nil {
+		t.Error("rows without a curve were drawn")
 	}
 }

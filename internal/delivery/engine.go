@@ -44,7 +44,7 @@ type Sender interface {
 type Config struct {
 	Policy         Policy                      // default DefaultPolicy
 	AttemptTimeout time.Duration               // for one request, from dialling to the end of the answer; default 15 s
-	MaxInFlight    int                         // attempts of all endpoints at the same time, but for slow ones; default 512
+	MaxInFlight    int                         // attempts of all endpoints at the same time, but for slow ones; default 480
 	DrainTimeout   time.Duration               // how long a stop waits for attempts in flight; default 20 s
 	SweepEvery     time.Duration               // the safety net: how often lanes are read from their start; default 5 s
 	UserAgent      string                      // default "Tidings"
@@ -68,7 +68,7 @@ func (c Config) withDefaults() Config {
 		c.AttemptTimeout = 15 * time.Second
 	}
 	if c.MaxInFlight == 0 {
-		c.MaxInFlight = 512
+		c.MaxInFlight = 480 // with connections that are about to be closed, fewer than 500 are open
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 20 * time.Second
