@@ -192,6 +192,9 @@ type unused struct {
 
 // track is a [http.Server.ConnState].
 func (u *unused) track(c net.Conn, state http.ConnState) {
+	if state == http.StateIdle { // it was active before, and is none of these any more
+		return
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
