@@ -8,15 +8,45 @@ import (
 	"time"
 
 	"tidings"
+	"tidings/internal/pgtest"
 )
 
 // BenchmarkDelivery is what the store does for one delivery: an event comes in,
 // and the result of its one attempt is recorded. 64 of each share a commit, as
 // with 64 publishers.
-func BenchmarkDelivery(b *testing.B) {
-	const group = 64
+func BenchmarkDelivery(b *testing.B) { benchmarkDelivery(b, Options{Dir: b.TempDir()}, 64) }
+
+// BenchmarkDeliveryOnPostgreSQL is the same on a PostgreSQL that syncs. As servers
+// take turns to write, the time is what one database has for a delivery; the
+// other figures are what it writes.
+func BenchmarkDeliveryOnPostgreSQL(b *testing.B) {
+	for _, group := range []int{64, 512, 2000} {
+		b.Run(fmt.Sprint("commits-of-", group), func(b *testing.B) {
+			url := pgtest.Start(b, append(pgtest.Durable, "shared_buffers=512MB", "max_wal_size=4GB")...)
+			db, err := sql.Open("pgx", url)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer db.Close()
+			size := func() (bytes, wal float64) {
+				if err := db.QueryRow("SELECT pg_database_size(current_database()), pg_current_wal_insert_lsn() - '0/0'::pg_lsn").Scan(&bytes, &wal); err != nil {
+					b.Fatal(err)
+				}
+				return bytes, wal
+			}
+			bytes, wal := size()
+			benchmarkDelivery(b, Options{Database: url}, group)
+			bytesThen, walThen := size()
+			b.ReportMetric((bytesThen-bytes)/float64(b.N), "stored-B/op")
+			b.ReportMetric((walThen-wal)/float64(b.N), "wal-B/op")
+		})
+	}
+}
+
+func benchmarkDelivery(b *testing.B, o Options, group int) {
 	var wakes []tidings.Wake
-	s, err := Open(b.Context(), Options{Dir: b.TempDir(), OnWake: func(w []tidings.Wake) { wakes = append(wakes, w...) }})
+	o.OnWake = func(w []tidings.Wake) { wakes = append(wakes, w...) }
+	s, err := Open(b.Context(), o)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -29,7 +59,9 @@ func BenchmarkDelivery(b *testing.B) {
 	if _, err := s.CreateEndpoint(b.Context(), org, tidings.NewEndpoint{Settings: tidings.Settings{URL: "https://receiver.example/webhooks", MaxInFlight: 8}}); err != nil {
 		b.Fatal(err)
 	}
+	var recording time.Duration
 	b.ReportAllocs()
+	b.ResetTimer()
 	for done := 0; done < b.N; done += group {
 		wakes = wakes[:0]
 		writes := make([]func(*tx) error, group)
@@ -52,13 +84,16 @@ func BenchmarkDelivery(b *testing.B) {
 					Attempt: tidings.Attempt{Number: 1, StartedAt: time.Now(), Duration: time.Millisecond, StatusCode: 204}})
 			}
 		}
+		begun := time.Now()
 		for _, err := range s.Record(results) {
 			if err != nil {
 				b.Fatal(err)
 			}
 		}
+		recording += time.Since(begun)
 	}
 	b.StopTimer()
+	b.ReportMetric(float64(recording.Nanoseconds())/float64(b.N), "record-ns/op")
 	if n, err := s.BusyLanes(b.Context()); err != nil || len(n) != 0 {
 		b.Fatal(n, err)
 	}
