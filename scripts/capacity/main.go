@@ -22,6 +22,7 @@ func main() {
 	flag.Float64Var(&f.NodeMicros, "node-micros", f.NodeMicros, "processor time of a node for an event with its delivery, µs")
 	flag.Float64Var(&f.DatabaseMicros, "database-micros", f.DatabaseMicros, "that of the database, µs")
 	flag.Float64Var(&f.TurnMicros, "turn-micros", f.TurnMicros, "for how long it keeps others from writing, µs")
+	flag.Float64Var(&f.ConnectMicros, "connect-micros", f.ConnectMicros, "that of a node for a new connection to a receiver, µs")
 	flag.Parse()
 	if d.Endpoints <= 0 || d.EventsPerSecond <= 0 || d.Deliveries < 1 || d.Down < 0 || d.Down > 1 || d.Load <= 0 || d.Load >= 1 {
 		fmt.Fprintln(os.Stderr, "capacity: rates are more than 0, deliveries at least 1, down between 0 and 1, load between 0 and 1 and neither")

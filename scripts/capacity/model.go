@@ -19,6 +19,7 @@ type figures struct {
 	PendingBytes   float64 // on disk, of a delivery that waits
 	EndpointBytes  float64 // on disk, of an endpoint with its lane and secret
 	LogBytes       float64 // written to the database's log for an event with one delivery
+	ConnectMicros  float64 // processor time of a node for a new connection to a receiver
 }
 
 // measured are the figures of two shared cores, with many events per request.
@@ -31,13 +32,16 @@ var measured = figures{
 	PendingBytes:   700,
 	EndpointBytes:  1200,
 	LogBytes:       2700,
+	ConnectMicros:  500,
 }
 
 // Settings of the product that the model needs.
 const (
 	attemptTimeout = 15 * time.Second
-	probeEvery     = 5 * time.Minute // a failing endpoint is tried at least that often
-	slowAttempts   = 2560            // attempts in flight that a node has room for
+	probeEvery     = 5 * time.Minute  // a failing endpoint is tried at least that often
+	slowAttempts   = 2560             // attempts in flight that a node has room for
+	idleFor        = 90 * time.Second // for how long a connection to a receiver is kept without use
+	idleMost       = 2000             // how many of them a node keeps
 )
 
 // demand is what is asked of an installation.
@@ -56,6 +60,7 @@ type need struct {
 	Databases     float64 // servers, each with organisations of its own
 	DatabaseCores float64 // of all of them
 	NodeCores     float64
+	ConnectCores  float64 // of those, for new connections to receivers
 	Nodes         float64 // at least, so that attempts that time out find room
 	HistoryBytes  float64
 	EndpointBytes float64
@@ -83,15 +88,24 @@ func plan(d demand, f figures) need {
 		Backlog:       d.EventsPerSecond * d.Deliveries * d.Down * d.Outage.Seconds(),
 	}
 	n.Nodes = math.Max(2*n.Databases, math.Ceil(n.Probes*attemptTimeout.Seconds()/slowAttempts))
+	n.ConnectCores = math.Ceil(d.EventsPerSecond * d.Deliveries * (1 - reused(d, n.Nodes)) * f.ConnectMicros / 1e6 / d.Load)
+	n.NodeCores += n.ConnectCores
 	n.BacklogBytes = n.Backlog * f.PendingBytes
 	// The scarcest resource drains: what fresh traffic leaves of it, for each
 	// delivery the sending part.
 	drain := 0.0
-	for _, r := range []struct{ have, micros float64 }{{n.Databases, f.TurnMicros}, {n.DatabaseCores, f.DatabaseMicros}, {n.NodeCores, f.NodeMicros}} {
+	for _, r := range []struct{ have, micros float64 }{{n.Databases, f.TurnMicros}, {n.DatabaseCores, f.DatabaseMicros}, {n.NodeCores - n.ConnectCores, f.NodeMicros}} {
 		drain = math.Max(drain, n.Backlog*f.SendPart*r.micros/1e6/(r.have-seconds(r.micros)))
 	}
 	n.Drain = time.Duration(drain * float64(time.Second)).Round(time.Minute)
 	return n
+}
+
+// reused is the part of the deliveries that find a connection to their receiver:
+// one came in the time for which it is kept, and it is among those that are.
+func reused(d demand, nodes float64) float64 {
+	warm := 1 - math.Exp(-d.EventsPerSecond*d.Deliveries/d.Endpoints*idleFor.Seconds())
+	return warm * math.Min(1, nodes*idleMost/(d.Endpoints*warm))
 }
 
 // print writes the answer as a table of Markdown, as docs/scaling.md has it.
@@ -101,6 +115,7 @@ func (n need) print(w io.Writer) error {
 		{"databases", number(n.Databases)},
 		{"their cores, in all", number(n.DatabaseCores)},
 		{"cores of nodes", number(n.NodeCores)},
+		{"of it for new connections", number(n.ConnectCores)},
 		{"nodes, at least", number(n.Nodes)},
 		{"history on disk", bytes(n.HistoryBytes)},
 		{"endpoints on disk", bytes(n.EndpointBytes)},
