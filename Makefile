@@ -43,7 +43,7 @@ fuzz: ## Run each fuzz target for a short time (FUZZTIME=20s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
 crash: ## Kill the server again and again under load and prove that nothing is lost (ROUNDS=20)
-	@TIDINGS_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -v -timeout 30m -run '^TestKill' ./internal/apptest
+	@TIDINGS_CRASH_ROUNDS=$(ROUNDS) TIDINGS_CRASH_CUT=60 $(GO) test -count=1 -v -timeout 30m -run '^TestKill' ./internal/apptest
 
 truth: ## Draw schedules of wallets, clock and restarts and prove that the events are true of each (RUNS=5000)
 	@TIDINGS_TRUTH_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 30m -run '^TestEventsAreTrue' ./internal/apptest

@@ -39,6 +39,7 @@ const oftenRetried = "--retry-schedule=100ms,100ms,200ms,200ms,500ms,500ms,1s,1s
 type publishers struct {
 	t     *testing.T
 	api   *apptest.API
+	pause time.Duration // between two requests of one of them
 	next  atomic.Int64
 	stop  atomic.Bool
 	group sync.WaitGroup
@@ -49,7 +50,12 @@ type publishers struct {
 }
 
 func startPublishers(t *testing.T, api *apptest.API, n int) *publishers {
-	p := &publishers{t: t, api: api}
+	return startSlowPublishers(t, api, n, 0)
+}
+
+// startSlowPublishers leaves others some of the machine.
+func startSlowPublishers(t *testing.T, api *apptest.API, n int, pause time.Duration) *publishers {
+	p := &publishers{t: t, api: api, pause: pause}
 	for i := range n {
 		p.group.Go(func() { p.run(i) })
 	}
@@ -64,7 +70,7 @@ func (p *publishers) end() {
 
 // run publishes single events and small arrays.
 func (p *publishers) run(number int) {
-	for !p.stop.Load() {
+	for ; !p.stop.Load(); time.Sleep(p.pause) {
 		n := p.next.Add(1)
 		var events []apptest.Object
 		for k := range 1 + number%3*2 {

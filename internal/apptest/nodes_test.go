@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tidings"
 	"tidings/internal/app"
 	"tidings/internal/apptest"
 	"tidings/internal/pgtest"
@@ -199,17 +200,41 @@ func awaitWakes(t *testing.T, all []*apptest.App, how string) {
 // awaitShares waits until each node holds its share.
 func awaitShares(t *testing.T, all []*apptest.App) {
 	t.Helper()
+	var apis []*apptest.API
+	for _, a := range all {
+		apis = append(apis, a.API)
+	}
+	awaitSharesOf(t, apis)
+}
+
+func awaitSharesOf(t *testing.T, all []*apptest.API) {
+	t.Helper()
+	var seen []holds
+	defer func() {
+		if t.Failed() {
+			t.Logf("the nodes hold %+v", seen)
+		}
+	}()
 	apptest.Await(t, "each node holds its share of the shards", func() bool {
-		for _, a := range all {
-			if a.ReadyStatus() != http.StatusOK {
-				return false
-			}
-			var d struct{ Nodes, Shards int }
-			a.ReadyDetail(&d)
-			if want := 1024 / len(all); d.Nodes != len(all) || d.Shards < want*8/10 || d.Shards > want*12/10 {
+		seen = held(all)
+		sum := 0
+		for _, h := range seen {
+			want := tidings.Shards / len(all)
+			if sum += h.Shards; h.Nodes != len(all) || h.Shards < want*8/10 || h.Shards > want*12/10 {
 				return false
 			}
 		}
-		return true
+		return sum == tidings.Shards
 	})
+}
+
+// holds is what a node says of itself.
+type holds struct{ Nodes, Shards int }
+
+func held(all []*apptest.API) []holds {
+	out := make([]holds, len(all))
+	for i, a := range all {
+		a.ReadyDetail(&out[i])
+	}
+	return out
 }

@@ -2,6 +2,7 @@ package apptest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,10 +25,12 @@ import (
 // Setup says how a server is started as a process. The zero Setup is right
 // for most tests.
 type Setup struct {
-	Dir   string   // the data folder; default: a temporary one
-	Flags []string // of tidings serve, besides those that every test needs
-	Env   []string
-	Plain bool // build without the race detector, although the test has it: to measure
+	Dir      string   // the data folder; default: a temporary one
+	Flags    []string // of tidings serve, besides those that every test needs
+	Env      []string
+	CA       *localca.CA // whose certificates are trusted; default: one of its own
+	Database string      // URL of a PostgreSQL instead of the folder
+	Plain    bool        // build without the race detector, although the test has it: to measure
 }
 
 // Process is the built binary as a process of its own, serving on loopback. It
@@ -53,9 +56,12 @@ type Process struct {
 // the end of the test it is stopped, and must not have found a data race.
 func Serve(t testing.TB, s Setup) *Process {
 	t.Helper()
-	ca, err := localca.New()
-	if err != nil {
-		t.Fatal(err)
+	ca := s.CA
+	if ca == nil {
+		var err error
+		if ca, err = localca.New(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	files, err := ca.Write(t.TempDir())
 	if err != nil {
@@ -69,8 +75,8 @@ func Serve(t testing.TB, s Setup) *Process {
 	p.args = append([]string{"serve", "--listen", address, "--data", s.Dir, "--tls-cert", files.Cert, "--tls-key", files.Key,
 		"--egress-ca", files.CA, "--egress-allow", "127.0.0.0/8"}, s.Flags...)
 	p.env = append(environment(), "TIDINGS_DATA="+s.Dir, "TIDINGS_CLIENT_ID="+ClientID, "TIDINGS_CLIENT_SECRET="+ClientSecret)
-	if database := Database(t, s.Dir); database != "" {
-		p.env = append(p.env, "TIDINGS_DATABASE="+database)
+	if database := cmp.Or(s.Database, Database(t, s.Dir)); database != "" {
+		p.Use(database)
 	}
 	p.env = append(p.env, s.Env...)
 	p.API = NewAPI(t, "https://"+address, ca)
@@ -197,6 +203,23 @@ func (p *Process) Stop() int {
 	p.t.Helper()
 	p.Terminate()
 	return p.Wait()
+}
+
+// Freeze stops the process where it is, as a machine that hangs, until
+// [Process.Thaw].
+func (p *Process) Freeze() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Thaw lets it go on.
+func (p *Process) Thaw() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 func (p *Process) signal(s syscall.Signal) {

@@ -21,6 +21,7 @@ import (
 type world struct {
 	t        *testing.T
 	store    *store.Store
+	engine   *delivery.Engine
 	org      int64
 	receiver func(sent) delivery.Answer
 	mu       sync.Mutex
@@ -65,6 +66,7 @@ func inWorld(t *testing.T, cfg delivery.Config, answer func(sent) delivery.Answe
 		}
 		w.org = org.Key
 		engine = delivery.New(w.store, w, cfg)
+		w.engine = engine
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error)
 		go func() { done <- engine.Run(ctx) }()

@@ -22,7 +22,9 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +46,31 @@ const (
 //
 // It keeps nothing over a crash of the machine, which is faster; settings
 // ("name=value") stand over that, see [Durable].
-func Start(t testing.TB, settings ...string) (dsn string) {
+func Start(t testing.TB, settings ...string) (dsn string) { return NewServer(t, settings...).URL }
+
+// Server is a server that can crash.
+type Server struct {
+	URL string // as [Start] gives it
+
+	t    testing.TB
+	make func() *exec.Cmd
+	end  func(os.Signal)
+}
+
+// Crash ends the server as one that crashed, with all of its connections, and
+// starts it again after a while. What it acknowledged it still has, as the
+// machine runs on.
+func (s *Server) Crash(while time.Duration) {
+	s.t.Helper()
+	s.end(syscall.SIGQUIT)
+	time.Sleep(while)
+	s.end = run(s.t, s.make(), readySign)
+}
+
+const readySign = "ready to accept connections"
+
+// NewServer starts a server as [Start] does.
+func NewServer(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	programs, err := findPrograms()
 	if err != nil {
@@ -70,15 +96,18 @@ func Start(t testing.TB, settings ...string) (dsn string) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("pgtest: initdb: %v\n%s", err, out)
 	}
-	server := owner.command(filepath.Join(programs, "postgres"), "-D", data, "-k", dir,
-		"-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=32MB",
-		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "log_min_messages=warning")
-	for _, setting := range settings {
-		server.Args = append(server.Args, "-c", setting)
-	}
-	server.Dir = dir
-	run(t, server, "ready to accept connections")
-	return address(dir, "postgres")
+	s := &Server{URL: address(dir, "postgres"), t: t, make: func() *exec.Cmd {
+		server := owner.command(filepath.Join(programs, "postgres"), "-D", data, "-k", dir,
+			"-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=32MB",
+			"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "log_min_messages=warning")
+		for _, setting := range settings {
+			server.Args = append(server.Args, "-c", setting)
+		}
+		server.Dir = dir
+		return server
+	}}
+	s.end = run(t, s.make(), readySign)
+	return s
 }
 
 // Durable are the settings of a server that keeps what it acknowledged, as an
@@ -115,8 +144,8 @@ func NewDatabase(t testing.TB, dsn string) string {
 }
 
 // run starts a server, waits until its log says by a sign that it takes
-// connections, and stops it at the end of the test.
-func run(t testing.TB, server *exec.Cmd, sign string) {
+// connections, and stops it at the end of the test, or when end is called.
+func run(t testing.TB, server *exec.Cmd, sign string) (end func(os.Signal)) {
 	t.Helper()
 	output, err := server.StderrPipe()
 	if err != nil {
@@ -142,7 +171,9 @@ func run(t testing.TB, server *exec.Cmd, sign string) {
 	if err := <-started; err != nil {
 		t.Fatalf("pgtest: start %s: %v", name, err)
 	}
-	t.Cleanup(func() { stop(t, server, ended) })
+	var once sync.Once
+	end = func(how os.Signal) { once.Do(func() { stop(t, server, how, ended) }) }
+	t.Cleanup(func() { end(os.Interrupt) })
 	timeout := time.NewTimer(startTimeout)
 	defer timeout.Stop()
 	select {
@@ -152,6 +183,7 @@ func run(t testing.TB, server *exec.Cmd, sign string) {
 	case <-timeout.C:
 		t.Fatalf("pgtest: %s took no connections within %s", name, startTimeout)
 	}
+	return end
 }
 
 // watch reads a server's log to its end, closes ready once a line has the sign, and
@@ -173,8 +205,8 @@ func watch(output io.Reader, sign string, ready chan<- struct{}) (last []string)
 }
 
 // stop ends the server: connections are cut, nothing is waited for.
-func stop(t testing.TB, server *exec.Cmd, ended <-chan error) {
-	if err := server.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+func stop(t testing.TB, server *exec.Cmd, how os.Signal, ended <-chan error) {
+	if err := server.Process.Signal(how); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("pgtest: stop postgres: %v", err)
 	}
 	timeout := time.NewTimer(stopTimeout)
