@@ -239,6 +239,16 @@ func TestACollectorThatIsAwayHoldsUpNothing(t *testing.T) {
 	a.Await("the log tells of it", func() bool { return strings.Contains(a.Logs.String(), "traces are lost") })
 }
 
+// A request that is traced can be answered by a stream.
+func TestStreamsFlowWhereRequestsAreTraced(t *testing.T) {
+	newCollector(t)
+	a := apptest.New(t, tracing(false))
+	first, second := a.Publish(offered, "one"), a.Publish(offered, "two")
+	if got := follow(t, a.API, first, 1); !slices.Equal(got, []string{second}) {
+		t.Errorf("the stream gives %q, want %s", got, second)
+	}
+}
+
 // By default nothing is traced, although the environment names a collector, and
 // nothing of it stays.
 func TestNothingIsTracedByDefault(t *testing.T) {
