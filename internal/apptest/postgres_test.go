@@ -20,13 +20,19 @@ func TestOnPostgreSQL(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"AnEventArrivesSigned": TestAnEventArrivesSigned,
 		"AFailedAttemptIsRetriedAndLaterEventsOfTheIssuanceWait": TestAFailedAttemptIsRetriedAndLaterEventsOfTheIssuanceWait,
-		"KillLosesNothing":                          TestKillLosesNothing,
-		"KillBetweenCodesAndRefreshes":              TestKillBetweenCodesAndRefreshes,
-		"OrderAndDeliveryOverFailuresAndCrashes":    TestOrderAndDeliveryOverFailuresAndCrashes,
-		"ASuccessInFlightDoesNotEndAPause":          TestASuccessInFlightDoesNotEndAPause,
-		"AStreamLosesAndRepeatsNothingOverARestart": TestAStreamLosesAndRepeatsNothingOverARestart,
-		"ListsGiveEachItemOnceWhileItemsAreAdded":   TestListsGiveEachItemOnceWhileItemsAreAdded,
-		"EventsAreTrueOfEverySchedule":              TestEventsAreTrueOfEverySchedule,
+		"KillLosesNothing":                            TestKillLosesNothing,
+		"KillBetweenCodesAndRefreshes":                TestKillBetweenCodesAndRefreshes,
+		"OrderAndDeliveryOverFailuresAndCrashes":      TestOrderAndDeliveryOverFailuresAndCrashes,
+		"ASuccessInFlightDoesNotEndAPause":            TestASuccessInFlightDoesNotEndAPause,
+		"AStreamLosesAndRepeatsNothingOverARestart":   TestAStreamLosesAndRepeatsNothingOverARestart,
+		"ListsGiveEachItemOnceWhileItemsAreAdded":     TestListsGiveEachItemOnceWhileItemsAreAdded,
+		"EventsAreTrueOfEverySchedule":                TestEventsAreTrueOfEverySchedule,
+		"EveryListGivesEachItemOnceWhileItGrows":      TestEveryListGivesEachItemOnceWhileItGrows,
+		"PatchChangesEveryField":                      TestPatchChangesEveryField,
+		"ARotatedSecretSignsAlongUntilItsGraceIsOver": TestARotatedSecretSignsAlongUntilItsGraceIsOver,
+		"RecoverSendsOnceWhatDidNotArrive":            TestRecoverSendsOnceWhatDidNotArrive,
+		"AnIdempotencyKeyMakesOneThing":               TestAnIdempotencyKeyMakesOneThing,
+		"ARepeatOutlivesItsEndpoint":                  TestARepeatOutlivesItsEndpoint,
 	} {
 		t.Run(name, test)
 	}

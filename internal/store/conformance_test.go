@@ -63,6 +63,7 @@ var conformance = map[string]func(*testing.T){
 	"SamplesAreNotCounted":                             TestSamplesAreNotCounted,
 	"AnEventKeepsItsPlaceInATrace":                     TestAnEventKeepsItsPlaceInATrace,
 	"SizeTellsOfTheStore":                              TestSizeTellsOfTheStore,
+	"ARepeatedEventOutlivesItsRetention":               TestARepeatedEventOutlivesItsRetention,
 }
 
 // onServer runs them on databases of a server.
