@@ -41,6 +41,7 @@ type Attempt struct {
 	ErrorCode       string    `json:"errorCode"`  // empty on success
 	Error           string    `json:"error"`
 	ResponseExcerpt string    `json:"responseExcerpt"` // the beginning of the answer
+	Advice          string    `json:"advice"`          // what to do about the error
 }
 
 // DeliveryQuery says which deliveries to list.

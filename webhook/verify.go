@@ -265,9 +265,9 @@ func (v *Verifier) checkTime(at time.Time) error {
 	}
 	switch age := v.now().Sub(at); {
 	case age > tolerance:
-		return fmt.Errorf("%w: it is %s old, at most %s", ErrTooOld, age.Round(time.Second), tolerance)
+		return fmt.Errorf("%w: it is %s old, at most %s; is this machine's clock right, and is the webhook verified as it arrives?", ErrTooOld, age.Round(time.Second), tolerance)
 	case age < -tolerance:
-		return fmt.Errorf("%w: by %s, at most %s", ErrTooNew, (-age).Round(time.Second), tolerance)
+		return fmt.Errorf("%w: by %s, at most %s; is this machine's clock right?", ErrTooNew, (-age).Round(time.Second), tolerance)
 	}
 	return nil
 }

@@ -47,6 +47,10 @@ func (c deliveryGet) Run(ctx context.Context, env *environment) error {
 	return c.show(env, func(api *client.Client) (view, error) {
 		d, err := api.Delivery(ctx, c.ID)
 		v := deliveryView(d.Delivery)
+		if n := len(d.Attempts); n > 0 && d.Attempts[n-1].Advice != "" {
+			v.add("it said", printable(d.Attempts[n-1].ResponseExcerpt))
+			v.add("mend", d.Attempts[n-1].Advice)
+		}
 		v.head = []string{"ATTEMPT", "STARTED", "TOOK", "ANSWER", "ERROR"}
 		for _, a := range d.Attempts {
 			answer := "-"

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"tidings"
 	"tidings/internal/egress"
 	"tidings/webhook"
 )
@@ -208,6 +209,8 @@ func noStart(r playResult, a playAnswer) error {
 		return errors.New(said + "nothing is served at this path; give the one of the receiver's route for POST")
 	case a.Status == http.StatusMethodNotAllowed:
 		return errors.New(said + "the route takes no POST, and webhooks are posted")
+	case tidings.SaysTimestamp(a.Text):
+		return errors.New(said + "its clock and that of this machine differ: set the one that is wrong; a webhook is refused five minutes after it was sent")
 	case r == playBroke:
 		return errors.New(said + "its own log has the error. Often the body was parsed before the signature was verified (Express: express.raw on this route, before express.json), or the secret is not set")
 	}

@@ -283,11 +283,17 @@ func (b *tab) check(name string) {
 		b.picture(name, scheme)
 	}
 	b.do(chromedp.EmulateViewport(360, 740))
-	// Nothing is wider than the screen, be it that it could be scrolled to or is cut off,
-	// but for drawings of the documentation, which are scrolled by themselves.
-	wide := must[[]string](b, `[...document.querySelectorAll("body *:not(.drawing *)")]
-		.filter((e) => { const at = e.getBoundingClientRect(); return at.right > 361 && at.width > 0 || e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0 && getComputedStyle(e).overflowX === "hidden" })
-		.slice(0, 5).map((e) => e.outerHTML.slice(0, 200))`)
+	// Nothing reaches beyond the screen, be it that one could scroll there or that
+	// it is cut off; but for what scrolls by itself, and what is for ears only.
+	wide := must[[]string](b, `(() => {
+		const scrolls = (e) => e && e !== document.body && (["auto", "scroll"].includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+		const beyond = (e) => { const at = e.getBoundingClientRect(); return at.right > 361 && at.width > 1 };
+		const cut = (e) => getComputedStyle(e).overflowX === "hidden" && e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 1;
+		return [...document.querySelectorAll("body *")].filter((e) => (beyond(e) || cut(e)) && !scrolls(e)).slice(0, 5).map((e) => e.outerHTML.slice(0, 200));
+	})()`)
+	if most := must[int](b, "document.documentElement.scrollWidth"); most > 360 {
+		b.t.Errorf("%s can be scrolled to %d px on a phone of 360 px", name, most)
+	}
 	if len(wide) > 0 {
 		b.t.Errorf("%s is wider than a phone of 360 px: %s", name, strings.Join(wide, "\n"))
 	}

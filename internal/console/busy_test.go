@@ -16,11 +16,16 @@ import (
 // once.
 func TestAnHourOfTraffic(t *testing.T) {
 	const rounds = 50
-	start := time.Now().Add(-rounds * time.Minute)
-	var minutes atomic.Int64
+	// A minute passes for each round, however long that takes; within it time goes
+	// on, so that retries come.
+	start := time.Now().Add(-rounds * time.Minute).Truncate(time.Minute)
+	var minute, begun atomic.Int64
+	begun.Store(time.Now().UnixNano())
 	a := apptest.New(t, func(c *app.Config) {
-		began := time.Now()
-		c.Now = func() time.Time { return start.Add(time.Since(began) + time.Duration(minutes.Load())*time.Minute) }
+		c.Now = func() time.Time {
+			within := time.Since(time.Unix(0, begun.Load()))
+			return start.Add(time.Duration(minute.Load())*time.Minute + min(within, 59*time.Second))
+		}
 		c.RetrySchedule = []time.Duration{100 * time.Millisecond, 100 * time.Millisecond}
 	})
 	var requests atomic.Int64
@@ -34,7 +39,8 @@ func TestAnHourOfTraffic(t *testing.T) {
 	id := a.Register(receiver.URL)
 	published := 0
 	for round := range rounds {
-		minutes.Store(int64(round))
+		begun.Store(time.Now().UnixNano())
+		minute.Store(int64(round))
 		var batch []apptest.Object
 		for n := range 3 + round%7 {
 			batch = append(batch, apptest.Object{"eventType": "openid4vc.issuance.completed",

@@ -262,7 +262,7 @@ func waitingWords(p deliveryPage) string {
 // the body is the same bytes on every attempt, the header values of the
 // organisation's own and the signature are secrets and not kept.
 func (c *Console) viewAttempt(p deliveryPage, a tidings.Attempt) attemptView {
-	v := attemptView{Attempt: a, Good: a.ErrorCode == "", Advice: advise(a), Body: strings.ToValidUTF8(string(a.ResponseExcerpt), "�")}
+	v := attemptView{Attempt: a, Good: a.ErrorCode == "", Advice: a.Advice(), Body: strings.ToValidUTF8(string(a.ResponseExcerpt), "�")}
 	v.Bar, v.Parts = dividedBar(a)
 	v.Status = "no answer"
 	if a.StatusCode != 0 {

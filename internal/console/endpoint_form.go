@@ -37,11 +37,6 @@ func (f endpointForm) More() bool {
 	return f.Headers != "" || f.RateLimit != "" || f.Schedule != "" || f.V1a
 }
 
-// IsLocal tells whether the URL seems to be on the person's own machine.
-func (f endpointForm) IsLocal() bool {
-	return strings.Contains(f.URL, "localhost") || strings.Contains(f.URL, "127.0.0.1") || strings.HasPrefix(f.URL, "http:")
-}
-
 // typeChoice is an event type that can be chosen.
 type typeChoice struct {
 	tidings.EventTypeInfo

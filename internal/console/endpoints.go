@@ -120,7 +120,7 @@ func (c *Console) trouble(ctx context.Context, r *request, recent []tidings.Deli
 		}
 		for _, a := range whole.Attempts {
 			if a.ErrorCode != "" && (out == nil || a.StartedAt.After(out.StartedAt)) {
-				out = &trouble{Attempt: a, Advice: advise(a), DeliveryID: d.ID}
+				out = &trouble{Attempt: a, Advice: a.Advice(), DeliveryID: d.ID}
 				if a.StatusCode != 0 {
 					out.Status = statusWords(a.StatusCode)
 				}

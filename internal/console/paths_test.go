@@ -37,7 +37,7 @@ func TestANewEndpoint(t *testing.T) {
 	b.fill("#url", "http://localhost:3000/webhooks")
 	b.click("/Register/")
 	b.until("document.querySelector('#url-error')")
-	b.sees("tidings listen --forward")
+	b.sees("tidings listen needs no endpoint")
 	b.check("endpoint-form")
 	b.fill("#url", receiver.URL)
 	b.fill("#description", "Orders")

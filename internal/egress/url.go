@@ -49,7 +49,7 @@ func (g *Guard) parseURL(raw string) (*url.URL, error) {
 	}
 	switch {
 	case u.Scheme == "http":
-		return nil, badURL("An endpoint's URL starts with https://, because webhooks are only sent encrypted; this one starts with http://.")
+		return nil, badURL("An endpoint's URL starts with https://, because webhooks are only sent encrypted; this one starts with http://. For a receiver on your own machine, tidings listen needs no endpoint.")
 	case u.Scheme != "https":
 		return nil, badURL("An endpoint's URL starts with https://.")
 	case u.Opaque != "" || u.Host == "" || u.Hostname() == "":
@@ -126,7 +126,7 @@ func (g *Guard) checkHost(u *url.URL) error {
 	}
 	if last == "localhost" && !g.loopback {
 		return &URLError{
-			Sentence: "localhost is not on the public internet: webhooks do not go there, unless whoever runs this server allows its loopback address.",
+			Sentence: "localhost is not on the public internet: webhooks do not go there, unless whoever runs this server allows its loopback address (--egress-allow). tidings listen brings them to your own machine without.",
 			cause:    ErrBlocked,
 		}
 	}
@@ -147,7 +147,7 @@ func (g *Guard) checkLiteral(a netip.Addr) error {
 		return nil
 	}
 	return &URLError{
-		Sentence: "The URL's address is not on the public internet: webhooks do not go there, unless whoever runs this server allows its network.",
+		Sentence: "The URL's address is not on the public internet: webhooks do not go there, unless whoever runs this server allows its network (--egress-allow). tidings listen brings them to your own machine without.",
 		cause:    err,
 	}
 }

@@ -227,8 +227,8 @@ func TestDeliveries(t *testing.T) {
 		t.Errorf("detail %v", detail)
 	}
 	attempts, _ := json.Marshal(detail["attempts"])
-	want := `[{"durationMs":1500,"error":"The receiver answered 500.","errorCode":"status","number":1,"responseExcerpt":"oh` + "\uFFFD no\uFFFD" + `","startedAt":"2026-03-01T12:00:01.000Z","statusCode":500},` +
-		`{"durationMs":0,"error":"No answer came.","errorCode":"timeout","number":2,"responseExcerpt":"","startedAt":"2026-03-01T12:00:01.000Z","statusCode":null}]`
+	want := `[{"advice":"Look into the receiver's log at that time.","durationMs":1500,"error":"The receiver answered 500.","errorCode":"status","number":1,"responseExcerpt":"oh` + "\uFFFD no\uFFFD" + `","startedAt":"2026-03-01T12:00:01.000Z","statusCode":500},` +
+		`{"advice":"The receiver did not answer in time. Answer 2xx as soon as the event is stored, and do the work afterwards.","durationMs":0,"error":"No answer came.","errorCode":"timeout","number":2,"responseExcerpt":"","startedAt":"2026-03-01T12:00:01.000Z","statusCode":null}]`
 	if string(attempts) != want {
 		t.Errorf("attempts\n%s, want\n%s", attempts, want)
 	}

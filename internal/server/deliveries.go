@@ -39,6 +39,7 @@ type Attempt struct {
 	ErrorCode       *string `json:"errorCode"`  // null on success
 	Error           *string `json:"error"`
 	ResponseExcerpt string  `json:"responseExcerpt"` // the beginning of the answer
+	Advice          *string `json:"advice"`          // what to do about the error; null on success
 }
 
 func showDelivery(d tidings.Delivery) Delivery {
@@ -54,6 +55,7 @@ func showAttempt(a tidings.Attempt) Attempt {
 		Number: a.Number, StartedAt: Time(a.StartedAt), DurationMs: a.Duration.Milliseconds(),
 		ErrorCode: optional(a.ErrorCode), Error: optional(valid(a.Error)),
 		ResponseExcerpt: valid(string(a.ResponseExcerpt)), // a receiver may answer anything, cut anywhere
+		Advice:          optional(a.Advice()),
 	}
 	if a.StatusCode != 0 {
 		out.StatusCode = &a.StatusCode

@@ -262,6 +262,7 @@ var dictionary = map[string]words{
 	"Attempt.errorCode":       {text: "Why it failed, such as timeout, tls, redirect or server_error; null on success."},
 	"Attempt.error":           {text: "The same as a sentence."},
 	"Attempt.responseExcerpt": {text: "The beginning of the answer, at most 4 KiB."},
+	"Attempt.advice":          {text: "What to do about the error, for people; null on success."},
 
 	"NewTemplate": {text: "Asks for a credential template.", schema: object{
 		"anyOf": []object{{"required": []string{"code"}}, {"required": []string{"type"}}}}},
