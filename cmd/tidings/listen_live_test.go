@@ -30,7 +30,7 @@ type screen struct {
 // startOnScreen starts the binary in a terminal of 100 by 24 characters.
 func startOnScreen(t *testing.T, variables map[string]string, args ...string) *screen {
 	t.Helper()
-	s := &screen{t: t, cmd: exec.Command(apptest.Binary(t, false), args...), shows: vt.NewEmulator(100, 24)}
+	s := &screen{t: t, cmd: exec.Command(apptest.Binary(t, apptest.RaceEnabled), args...), shows: vt.NewEmulator(100, 24)}
 	s.cmd.Env = []string{"TERM=xterm-256color", "HOME=" + t.TempDir()}
 	for name, value := range variables {
 		s.cmd.Env = append(s.cmd.Env, name+"="+value)
