@@ -39,13 +39,15 @@ var (
 	openGauge    = gauge("tidings_egress_open_connections", "Connections to receivers that are open.")
 	idleGauge    = gauge("tidings_egress_idle_connections", "Those of them that wait to be used again; not known of those by a proxy.")
 	madeCounter  = gauge("tidings_egress_connections_total", "Connections to receivers that were made.")
+	nodesGauge   = gauge("tidings_nodes", "Servers that share the store, as this one knows since its last renewal; 1 with the embedded database.")
+	shardsGauge  = gauge("tidings_shards", "Shards that this server delivers for, of 1024; the sum over all servers is less while some wait for a new holder.")
 	sizeGauge    = gauge("tidings_store_bytes", "Size of the database.")
 	freeGauge    = gauge("tidings_store_free_bytes", "What is free on the disk of the embedded database.")
 )
 
 // Describe names the gauges.
 func (g *gauges) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildInfo, readyGauge, backlogGauge, ageGauge, overdueGauge, lanesGauge, flightGauge, openGauge, idleGauge, madeCounter, sizeGauge, freeGauge} {
+	for _, d := range []*prometheus.Desc{buildInfo, readyGauge, backlogGauge, ageGauge, overdueGauge, lanesGauge, flightGauge, nodesGauge, shardsGauge, openGauge, idleGauge, madeCounter, sizeGauge, freeGauge} {
 		out <- d
 	}
 }
@@ -65,6 +67,9 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		give(lanesGauge, float64(stats.Lanes[s]), string(s))
 	}
 	give(flightGauge, float64(stats.InFlight))
+	nodes, shards := g.app.Store.Nodes()
+	give(nodesGauge, float64(nodes))
+	give(shardsGauge, float64(shards))
 	open, idle, made := g.app.egress.Connections()
 	give(openGauge, float64(open))
 	give(idleGauge, float64(idle))

@@ -55,13 +55,63 @@ func TestNodesShareTheDeliveries(t *testing.T) {
 	if err := all[0].Stop(); err != nil {
 		t.Fatal(err)
 	}
+	stopped := time.Now()
 	publish(all[1])
+	if d := time.Since(stopped); d > 20*time.Second {
+		t.Errorf("what a node delivered for that has stopped in order goes on after %v: it waits for the end of its lease", d)
+	}
 	if got := len(r.Received()); got != published*endpoints {
 		t.Errorf("%d webhooks arrived, want %d: each once", got, published*endpoints)
 	}
 	all[1].Await("all deliveries ended well", func() bool {
 		return len(list[struct{ ID string }](all[1].API, "/deliveries?filter[status]=delivered")) == published*endpoints
 	})
+}
+
+// A node that is told to stop gives away at once what is idle, although something
+// of it hangs.
+func TestAStoppingNodeGivesAwayWhatIsIdle(t *testing.T) {
+	named := 0
+	all := nodes(t, pgtest.NewDatabase(t, pgtest.Start(t)), 2, func(c *app.Config) {
+		named++
+		c.Version, c.AttemptTimeout, c.DrainTimeout = fmt.Sprint("node", named), time.Minute, 5*time.Minute
+	})
+	awaitShares(t, all)
+	release := make(chan struct{})
+	hangs := apptest.NewReceiver(t, all[0].CA, func(w http.ResponseWriter, r *http.Request, _ apptest.Received) {
+		if r.Header.Get("Webhook-Test") == "" {
+			<-release
+		}
+	})
+	r := apptest.NewReceiver(t, all[0].CA, nil)
+	of(t, all[1], "node1", hangs)
+	all[1].Publish(offered, "hangs")
+	hangs.Until(func(got []apptest.Received) bool { return got[len(got)-1].Header.Get("Webhook-Test") == "" })
+	idle := of(t, all[1], "node1", r)
+	stopped := make(chan error)
+	go func() { stopped <- all[0].Stop() }()
+	for sender := ""; sender != "Tidings/node2"; {
+		before := len(r.Received())
+		all[1].Call("POST", "/endpoints/"+idle+"/test", apptest.Object{"eventType": offered}, http.StatusAccepted, nil)
+		sender = r.Wait(before + 1)[before].Header.Get("User-Agent")
+	}
+	select {
+	case err := <-stopped:
+		t.Fatalf("the node had stopped by then: %v", err)
+	default:
+	}
+	close(release)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	all[1].Await("everything is delivered once", func() bool {
+		return len(list[struct{ ID string }](all[1].API, "/deliveries?filter[status]=pending")) == 0
+	})
+	for _, one := range hangs.Received() {
+		if one.Header.Get("Webhook-Attempt") != "1" {
+			t.Error("the attempt in flight is repeated")
+		}
+	}
 }
 
 // of gives an endpoint for which a node delivers, the only one that is left:
