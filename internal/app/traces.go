@@ -36,7 +36,7 @@ type traces struct {
 // w3c reads and writes places in traces (W3C Trace Context).
 var w3c propagation.TraceContext
 
-const placeHeader = "traceparent"
+const traceparentName = "traceparent"
 
 // tracesEnd is how long a stop waits for the last spans to be taken.
 const tracesEnd = 5 * time.Second
@@ -151,7 +151,7 @@ func (t *traces) commits() func(context.Context) (string, func(error)) {
 			return "", func(error) {}
 		}
 		ctx, span := t.tracer.Start(ctx, "commit")
-		return placeOf(ctx), func(err error) {
+		return traceparentOf(ctx), func(err error) {
 			if kind := tidings.KindOf(err); err != nil && (kind == tidings.KindUnavailable || kind == tidings.KindInternal) {
 				span.SetStatus(codes.Error, "not stored")
 			}
@@ -160,10 +160,10 @@ func (t *traces) commits() func(context.Context) (string, func(error)) {
 	}
 }
 
-func placeOf(ctx context.Context) string {
+func traceparentOf(ctx context.Context) string {
 	carrier := propagation.MapCarrier{}
 	w3c.Inject(ctx, carrier)
-	return carrier[placeHeader]
+	return carrier[traceparentName]
 }
 
 // attempts gives what the engine begins spans with.
@@ -172,7 +172,7 @@ func (t *traces) attempts() func(*tidings.PendingDelivery, string) (string, func
 		return nil
 	}
 	return func(d *tidings.PendingDelivery, target string) (traceparent string, end func(delivery.Answer)) {
-		ctx := w3c.Extract(context.Background(), propagation.MapCarrier{placeHeader: d.Trace})
+		ctx := w3c.Extract(context.Background(), propagation.MapCarrier{traceparentName: d.Trace})
 		ctx, span := t.tracer.Start(ctx, "attempt", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 			attribute.String("http.request.method", http.MethodPost), attribute.String("tidings.event.id", d.EventID),
 			attribute.String("tidings.event.type", string(d.EventType)), attribute.Int("tidings.attempt", d.AttemptCount+1)))
@@ -180,7 +180,7 @@ func (t *traces) attempts() func(*tidings.PendingDelivery, string) (string, func
 			span.SetAttributes(attribute.String("server.address", u.Hostname()))
 		}
 		if t.toReceiver {
-			traceparent = placeOf(ctx)
+			traceparent = traceparentOf(ctx)
 		}
 		return traceparent, func(a delivery.Answer) { endAttempt(span, a) }
 	}
@@ -219,8 +219,8 @@ type tracedLog struct{ slog.Handler }
 
 // Handle adds the trace's id.
 func (h tracedLog) Handle(ctx context.Context, r slog.Record) error {
-	if place := trace.SpanContextFromContext(ctx); place.IsValid() {
-		r.AddAttrs(slog.String("trace_id", place.TraceID().String()))
+	if in := trace.SpanContextFromContext(ctx); in.IsValid() {
+		r.AddAttrs(slog.String("trace_id", in.TraceID().String()))
 	}
 	return h.Handler.Handle(ctx, r)
 }

@@ -71,6 +71,8 @@ type tab struct {
 	ctx context.Context
 	app *apptest.App
 
+	unpictured bool // no pictures are taken of its pages
+
 	mu       sync.Mutex
 	problems []string // what the browser complained about
 }
@@ -314,7 +316,7 @@ func (b *tab) media(features ...*emulation.MediaFeature) {
 // picture takes a picture of the whole page, if pictures are wanted.
 func (b *tab) picture(name, of string) {
 	b.t.Helper()
-	if screenshots == "" {
+	if screenshots == "" || b.unpictured {
 		return
 	}
 	must[int](b, "scrollTo(0, 0); 0")

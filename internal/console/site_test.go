@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"tidings/internal/apptest"
@@ -15,6 +14,7 @@ import (
 func TestTheDocumentationInTheBrowser(t *testing.T) {
 	app := apptest.New(t)
 	b := newTab(t, app)
+	b.unpictured = true
 	docs := func(path string) {
 		t.Helper()
 		b.do(chromedp.Navigate(app.URL + "/docs" + path))
@@ -82,9 +82,4 @@ func TestTheReferenceOfTheAPIInTheBrowser(t *testing.T) {
 	if wide := must[int](b, "document.documentElement.scrollWidth"); wide > 360 {
 		t.Errorf("the page is %d px wide on a phone", wide)
 	}
-	b.picture("docs-reference", "phone")
-	b.do(chromedp.EmulateViewport(1280, 900))
-	b.picture("docs-reference", "light")
-	b.media(&emulation.MediaFeature{Name: "prefers-color-scheme", Value: "dark"})
-	b.picture("docs-reference", "dark")
 }

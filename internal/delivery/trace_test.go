@@ -29,9 +29,9 @@ func anAttempt(t *testing.T) *attempt {
 // the receiver gets what the trace says, if anything, whatever the endpoint's own
 // headers hold.
 func TestAnAttemptIsTraced(t *testing.T) {
-	const place = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for _, row := range []struct{ trace, traceparent, want string }{
-		{"", "mine", "their own"}, {place, "", "their own"}, {place, "mine", "mine"},
+		{"", "mine", "their own"}, {traceparent, "", "their own"}, {traceparent, "mine", "mine"},
 	} {
 		var begun, ended int
 		var got string

@@ -141,9 +141,9 @@ func TestTracesThatAreOffCostNothing(t *testing.T) {
 	x := &tx{w: s.w}
 	read, ctx := make([]tidings.PendingDelivery, 8), t.Context()
 	allocations := testing.AllocsPerRun(100, func() {
-		place, err := x.traceOf(1)
-		if err != nil || place != "" || x.keepTrace(1) != nil || s.addTraces(ctx, read) != nil {
-			t.Error(place, err)
+		traceparent, err := x.traceOf(1)
+		if err != nil || traceparent != "" || x.keepTrace(1) != nil || s.addTraces(ctx, read) != nil {
+			t.Error(traceparent, err)
 		}
 	})
 	if allocations != 0 {

@@ -76,7 +76,7 @@ type Options struct {
 	// in the trace (traceparent of W3C Trace Context), which the events that the
 	// write accepts keep; empty: it is not recorded. end is told how the write ended.
 	// nil: nothing is traced.
-	Trace func(ctx context.Context) (place string, end func(error))
+	Trace func(ctx context.Context) (traceparent string, end func(error))
 	// OnFatal is called when the disk no longer keeps what it was told to keep
 	// (a failed fsync): the process
 	// must end, as nothing that it knows is certain any more. Default: panic.

@@ -19,8 +19,8 @@ func (w *writer) await(ctx context.Context, it *item) error {
 	if w.trace == nil || it.class == classHouse {
 		return w.wait(ctx, it)
 	}
-	place, end := w.trace(ctx)
-	it.trace = place
+	traceparent, end := w.trace(ctx)
+	it.trace = traceparent
 	err := w.wait(ctx, it)
 	end(err)
 	return err
@@ -33,22 +33,22 @@ func (t *tx) keepTrace(event int64) error {
 	if t.trace == "" {
 		return nil
 	}
-	return t.later("INSERT INTO event_trace (event_id, place) VALUES ($1, $2)", event, t.trace)
+	return t.later("INSERT INTO event_trace (event_id, traceparent) VALUES ($1, $2)", event, t.trace)
 }
 
-const traceOf = "SELECT place FROM event_trace WHERE event_id = $1"
+const traceOf = "SELECT traceparent FROM event_trace WHERE event_id = $1"
 
 // traceOf gives where an event was accepted, empty where that is not known.
 func (t *tx) traceOf(event int64) (string, error) {
 	if t.w.trace == nil {
 		return "", nil
 	}
-	var place string
-	err := t.queryRow(traceOf, []any{event}, &place)
+	var traceparent string
+	err := t.queryRow(traceOf, []any{event}, &traceparent)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}
-	return place, err
+	return traceparent, err
 }
 
 // addTraces completes deliveries that were read, where attempts are traced.
@@ -65,7 +65,7 @@ func (s *Store) addTraces(ctx context.Context, out []tidings.PendingDelivery) er
 	return nil
 }
 
-// PruneTraces forgets up to limit places that no attempt will ask for any more,
+// PruneTraces forgets up to limit rows that no attempt will ask for any more,
 // and tells how many.
 func (s *Store) PruneTraces(ctx context.Context, limit int) (pruned int, err error) {
 	const old = "SELECT event_id FROM event_trace WHERE event_id < $1 ORDER BY event_id LIMIT $2"

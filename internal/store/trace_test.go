@@ -18,8 +18,8 @@ func (o *opened) traced(t *testing.T, dir string, on bool) {
 	options := store.Options{Dir: dir, Database: database(t, dir), Now: o.clock.Now, OnWake: func(w []tidings.Wake) { o.wakes = w }}
 	if on {
 		options.Trace = func(ctx context.Context) (string, func(error)) {
-			place, _ := ctx.Value(inTrace{}).(string)
-			return place, func(error) {}
+			traceparent, _ := ctx.Value(inTrace{}).(string)
+			return traceparent, func(error) {}
 		}
 	}
 	if err := o.Store.Close(); err != nil {
@@ -38,30 +38,30 @@ func TestAnEventKeepsItsPlaceInATrace(t *testing.T) {
 	o := open(t, dir)
 	o.traced(t, dir, true)
 	e := o.endpoint(t, "one")
-	const place = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	want := func(when string, d tidings.PendingDelivery, want string) {
 		t.Helper()
 		if d.Trace != want {
 			t.Errorf("%s the delivery stands at %q in a trace, want %q", when, d.Trace, want)
 		}
 	}
-	ctx := context.WithValue(t.Context(), inTrace{}, place)
+	ctx := context.WithValue(t.Context(), inTrace{}, traceparent)
 	if _, err := o.Publish(ctx, o.org.Key, []tidings.NewEvent{{Type: tidings.IssuanceOffered, IssuanceID: "i"}}, nil); err != nil {
 		t.Fatal(err)
 	}
-	want("at once", o.wakes[0].Deliveries[0], place)
+	want("at once", o.wakes[0].Deliveries[0], traceparent)
 	o.publish(t, tidings.IssuanceOffered, "other")
 	want("outside a trace", o.wakes[0].Deliveries[0], "")
 
 	o.traced(t, dir, true)
 	read := o.pending(t, e)
-	want("after a restart", read[0], place)
+	want("after a restart", read[0], traceparent)
 	want("after a restart, outside a trace,", read[1], "")
 	oldest, err := o.OldestPending(t.Context(), e.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want("as the oldest one", oldest, place)
+	want("as the oldest one", oldest, traceparent)
 
 	o.record(t, result(read[0], tidings.DeliveryFailed, time.Time{}), result(read[1], tidings.DeliveryDelivered, time.Time{}))
 	failed, err := o.Deliveries(t.Context(), o.org.Key, tidings.DeliveryFilter{Status: tidings.DeliveryFailed}, tidings.Page{Size: 10})
@@ -71,7 +71,7 @@ func TestAnEventKeepsItsPlaceInATrace(t *testing.T) {
 	if _, err := o.RetryDelivery(t.Context(), o.org.Key, failed.Items[0].ID, tidings.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	want("sent again", o.wakes[0].Deliveries[0], place)
+	want("sent again", o.wakes[0].Deliveries[0], traceparent)
 
 	o.traced(t, dir, false)
 	want("where nothing is traced", o.pending(t, e)[0], "")
