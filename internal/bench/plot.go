@@ -71,7 +71,7 @@ func drawCurve(title string, points []Row) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="11" fill="#333">`+"\n", drawingWidth, drawingHeight)
 	fmt.Fprintf(&b, `<title>Cost against %s</title><rect width="100%%" height="100%%" fill="#fff"/>`+"\n", title)
-	fmt.Fprintf(&b, `<text x="8" y="18">processor time, µs: <tspan fill="#1f5fbf">the server's for a delivery</tspan>, <tspan fill="#8a8a8a">sender and receiver's for a request of the bare loop meanwhile</tspan></text>`+"\n")
+	fmt.Fprintf(&b, `<text x="8" y="18">processor time, µs: <tspan fill="#1f5fbf">the server's for a delivery</tspan>, <tspan fill="#8a8a8a">a request of the bare loop at the same time</tspan></text>`+"\n")
 	for _, v := range []float64{0, high / 2, high} {
 		fmt.Fprintf(&b, `<path d="M%d %.1fH%d" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n", left, y(v), right, left-6, y(v)+4, v)
 	}
@@ -79,16 +79,18 @@ func drawCurve(title string, points []Row) (string, error) {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x[i], bottom+18, grouped(n))
 	}
 	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", (left+right)/2, bottom+40, title)
-	drawLine(&b, "#8a8a8a", x, loop, y)
-	drawLine(&b, "#1f5fbf", x, cost, y)
+	drawLine(&b, "#8a8a8a", x, loop, y, 15)
+	drawLine(&b, "#1f5fbf", x, cost, y, -7)
 	return b.String() + "</svg>\n", nil
 }
 
-func drawLine(b *strings.Builder, colour string, x, values []float64, y func(float64) float64) {
+// drawLine draws points with their values, which stand so far below them, and
+// the line that joins them.
+func drawLine(b *strings.Builder, colour string, x, values []float64, y func(float64) float64, below float64) {
 	var path strings.Builder
 	for i, v := range values {
 		fmt.Fprintf(&path, "%s%.1f %.1f", map[bool]string{true: "M", false: "L"}[i == 0], x[i], y(v))
-		fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/><text x="%.1f" y="%.1f" text-anchor="middle" fill="%s">%.0f</text>`+"\n", x[i], y(v), colour, x[i], y(v)-7, colour, v)
+		fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/><text x="%.1f" y="%.1f" text-anchor="middle" fill="%s">%.0f</text>`+"\n", x[i], y(v), colour, x[i], y(v)+below, colour, v)
 	}
 	fmt.Fprintf(b, `<path d="%s" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", path.String(), colour)
 }
@@ -109,9 +111,13 @@ func place(amounts []float64) []float64 {
 		}
 		least = min(least, steps[i])
 	}
+	span := most - least
+	if span == 0 {
+		span = 1
+	}
 	x := make([]float64, len(amounts))
 	for i, s := range steps {
-		x[i] = left + 30 + (s-least)/max(most-least, 1)*(right-left-60)
+		x[i] = left + 30 + (s-least)/span*(right-left-60)
 	}
 	return x
 }
