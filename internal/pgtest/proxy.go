@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -20,6 +21,7 @@ type Proxy struct {
 	done     chan struct{} // closed at the end
 	group    sync.WaitGroup
 
+	replies atomic.Int64
 	mu      sync.Mutex
 	links   map[*link]bool
 	cut     bool
@@ -103,6 +105,10 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.delay = d
 }
 
+// Answers tells in how many pieces the server's answers have come so far: at
+// least one for each round trip.
+func (p *Proxy) Answers() int64 { return p.replies.Load() }
+
 // Mend ends what [Proxy.Cut], [Proxy.Stall] and [Proxy.Delay] began.
 func (p *Proxy) Mend() {
 	p.mu.Lock()
@@ -165,6 +171,9 @@ func (p *Proxy) pump(to, from net.Conn, answers bool) {
 		n, err := from.Read(buffer)
 		if err != nil || !p.pass(answers) {
 			return
+		}
+		if answers {
+			p.replies.Add(1)
 		}
 		if _, err := to.Write(buffer[:n]); err != nil {
 			return

@@ -58,6 +58,10 @@ var (
 	deleteEnded = bulkStatement{before: "DELETE FROM queue WHERE (endpoint_id, due, id) IN (", behind: ")", types: "iii", cast: true}
 	countLanes  = bulkStatement{before: "WITH v (endpoint, change) AS (", types: "ii", cast: true,
 		behind: ") UPDATE lane SET backlog = backlog + v.change FROM v WHERE lane.endpoint_id = v.endpoint"}
+	deleteAttempts   = bulkStatement{before: "DELETE FROM attempt WHERE delivery_id IN (", behind: ")", types: "i", cast: true}
+	deleteDeliveries = bulkStatement{before: "DELETE FROM delivery WHERE id IN (", behind: ") RETURNING event_id, retry_of", types: "i", cast: true}
+	countOff         = bulkStatement{before: "WITH v (event, gone) AS (", types: "ii", cast: true, behind: ") UPDATE event SET fanout = fanout - v.gone FROM v WHERE event.id = v.event"}
+	dropManyEvents   = bulkStatement{before: "DELETE FROM event WHERE id IN (", behind: ")" + unnamed, types: "i", cast: true}
 	issuancesWaiting = bulkStatement{before: "WITH v (issuance) AS (", types: "i", cast: true,
 		behind: ") SELECT v.issuance FROM v WHERE EXISTS (SELECT 1 FROM queue WHERE issuance_key = v.issuance)"}
 	fanoutsOf = bulkStatement{before: "WITH v (organisation) AS (", types: "i", cast: true,
@@ -94,7 +98,8 @@ func (s bulkStatement) text(n int) string {
 // bulkTexts are the texts of all sizes.
 var bulkTexts = func() map[string][len(bulkSizes)]string {
 	all := map[string][len(bulkSizes)]string{}
-	for _, s := range []bulkStatement{insertEvents, insertQueue, insertDeliveries, insertAttempts, deleteEnded, countLanes, issuancesWaiting, fanoutsOf} {
+	for _, s := range []bulkStatement{insertEvents, insertQueue, insertDeliveries, insertAttempts, deleteEnded, countLanes, issuancesWaiting, fanoutsOf,
+		deleteAttempts, deleteDeliveries, countOff, dropManyEvents} {
 		var texts [len(bulkSizes)]string
 		for i, n := range bulkSizes {
 			texts[i] = s.text(n)

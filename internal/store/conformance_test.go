@@ -84,6 +84,7 @@ func TestOnPostgreSQL(t *testing.T) {
 	defer func() { server = ""; clear(databases) }()
 	t.Run("BothHaveTheSameColumns", testBothHaveTheSameColumns)
 	t.Run("ALostConnectionIsReplaced", testALostConnectionIsReplaced)
+	t.Run("RetentionTakesFewRoundTrips", testRetentionTakesFewRoundTrips)
 	t.Run("AnAnswerToACommitIsLost", testAnAnswerToACommitIsLost)
 }
 

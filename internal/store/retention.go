@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -97,6 +99,13 @@ func (s *Store) drop(ctx context.Context, rows []oldDelivery, keepLate bool) (do
 		if err := t.queryRow(retainedOf, nil, &looked); err != nil {
 			return err
 		}
+		if t.w.remote {
+			done = min(len(rows), dropAtOnce)
+			if keepLate {
+				return t.dropDeliveries(slices.DeleteFunc(slices.Clone(rows[:done]), func(d oldDelivery) bool { return d.late }), looked)
+			}
+			return t.dropDeliveries(rows[:done], looked)
+		}
 		for done = 0; done < len(rows) && (done == 0 || !t.over()); done++ {
 			if d := rows[done]; !d.late || !keepLate {
 				if err := t.dropDelivery(d, looked); err != nil {
@@ -107,6 +116,48 @@ func (s *Store) drop(ctx context.Context, rows []oldDelivery, keepLate bool) (do
 		return nil
 	})
 	return done, err
+}
+
+// dropAtOnce is how many rows go with a statement where each is a round trip: what
+// takes a millisecond or two.
+const dropAtOnce = 32
+
+// dropDeliveries is dropDelivery for many, in few statements.
+func (t *tx) dropDeliveries(old []oldDelivery, looked int64) error {
+	var keys, counts, events rows
+	for _, d := range old {
+		keys.add(d.key)
+	}
+	again := rows{slices.Clone(keys.args)}
+	if err := t.writeRows(deleteAttempts, &keys); err != nil {
+		return err
+	}
+	gone := map[int64]int{}
+	err := t.readRows(deleteDeliveries, &again, func(r scanner) error {
+		var event, retryOf int64
+		err := r.Scan(&event, &retryOf)
+		if retryOf == 0 {
+			gone[event]++
+		} else {
+			gone[event] += 0 // it was not counted, but may have been the last
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, event := range slices.Sorted(maps.Keys(gone)) {
+		if gone[event] > 0 {
+			counts.add(event, gone[event])
+		}
+		if event <= looked {
+			events.add(event)
+		}
+	}
+	if err := t.writeRows(countOff, &counts); err != nil {
+		return err
+	}
+	return t.writeRows(dropManyEvents, &events)
 }
 
 // dropDelivery deletes a delivery and counts it off its event, which may live
@@ -130,8 +181,11 @@ func (t *tx) dropDelivery(d oldDelivery, looked int64) error {
 	return err
 }
 
-const dropEvent = `DELETE FROM event WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = event.id)
+const (
+	unnamed = ` AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = event.id)
 	AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.issuance_key = event.issuance_key AND q.event_id = event.id)`
+	dropEvent = "DELETE FROM event WHERE id = $1" + unnamed
+)
 
 // dropEvents looks at the next events that are too old, each once, and deletes
 // those that no delivery names.
@@ -141,7 +195,16 @@ func (s *Store) dropEvents(ctx context.Context, before int64, limit int) (done i
 		return 0, err
 	}
 	err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) error {
-		for done = 0; done < len(keys) && (done == 0 || !t.over()); done++ {
+		if done = 0; t.w.remote {
+			var events rows
+			for ; done < min(len(keys), dropAtOnce); done++ {
+				events.add(keys[done])
+			}
+			if err := t.writeRows(dropManyEvents, &events); err != nil {
+				return err
+			}
+		}
+		for ; done < len(keys) && (done == 0 || !t.w.remote && !t.over()); done++ {
 			if _, err := t.exec(dropEvent, keys[done]); err != nil {
 				return err
 			}

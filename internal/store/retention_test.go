@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tidings"
+	"tidings/internal/pgtest"
 	"tidings/internal/store"
 )
 
@@ -57,6 +58,42 @@ func (o *opened) sound(t *testing.T) {
 	if breaches, err := o.Check(t.Context(), 10); err != nil || len(breaches) > 0 {
 		t.Errorf("the store's invariants: %v %q", err, breaches)
 	}
+}
+
+// Retention keeps up with traffic on a database at the far end of a network: many
+// rows go with few round trips.
+func testRetentionTakesFewRoundTrips(t *testing.T) {
+	proxy := pgtest.NewProxy(t, database(t, t.TempDir()))
+	o := &opened{clock: newClock()}
+	var err error
+	if o.Store, err = store.Open(t.Context(), store.Options{Database: proxy.URL, Now: o.clock.Now, Retention: 24 * time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.Store.Close() })
+	o.org = organisation(t, o.Store, "default")
+	e := o.endpoint(t, "a")
+	const many = 60
+	o.accept(t, many, "old")
+	var results []tidings.AttemptResult
+	for _, d := range o.pending(t, e) {
+		results = append(results, result(d, tidings.DeliveryDelivered, time.Time{}))
+	}
+	o.record(t, results...)
+	o.clock.Advance(48 * time.Hour)
+	o.Hush()
+	before, touched := proxy.Answers(), 0
+	for n := 1; n > 0; touched += n {
+		if n, err = o.Retain(t.Context(), 200); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if trips := proxy.Answers() - before; touched != 2*many || trips > many {
+		t.Errorf("%d rows went in %d round trips", touched, trips)
+	}
+	if events, deliveries := o.counts(t); events != 0 || deliveries != 0 {
+		t.Errorf("%d events and %d deliveries are left", events, deliveries)
+	}
+	o.sound(t)
 }
 
 // deliver ends the pending deliveries of an endpoint.
