@@ -197,8 +197,9 @@ func (a *App) Run(ctx context.Context) error {
 		return a.engine.Run(work)
 	})
 	listening, deaf := context.WithCancel(context.WithoutCancel(ctx))
+	left := make(chan struct{})
 	group.Go(func() {
-		defer deaf()
+		defer close(left)
 		a.keepShards(work, delivered)
 	})
 	group.Go(func() { a.Store.Listen(listening, a.ears()) })
@@ -222,6 +223,8 @@ func (a *App) Run(ctx context.Context) error {
 		a.cfg.Log.Warn("requests did not end in time and are broken off", "error", err)
 		srv.Close()
 	}
+	<-left
+	deaf() // not sooner: the last requests have something to tell, too
 	group.Wait()
 	close(errs)
 	var all []error

@@ -101,6 +101,7 @@ const (
 	sleepPart     = 5                      // the longest sleep is this part of a sweep: a clock that is moved is noticed
 	mutedAfter    = 15 * time.Second       // how long a lane rests whose result could not be recorded
 	idleAfter     = time.Minute            // a lane with nothing to do is forgotten then
+	targetLife    = 90 * time.Second       // how long an endpoint counts as read where another node may have changed it and crashed before it told; longer than a lane idles
 	idleWorkers   = 64                     // workers kept for the next attempt
 	slowLimit     = 4                      // slow attempts there may be, in multiples of MaxInFlight
 	recordRetry   = 250 * time.Millisecond // between two tries to record

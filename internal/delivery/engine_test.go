@@ -22,6 +22,7 @@ type world struct {
 	t        *testing.T
 	store    *store.Store
 	engine   *delivery.Engine
+	deaf     atomic.Bool // wakes are lost
 	org      int64
 	receiver func(sent) delivery.Answer
 	mu       sync.Mutex
@@ -47,11 +48,10 @@ func inWorld(t *testing.T, cfg delivery.Config, answer func(sent) delivery.Answe
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, receiver: answer, start: time.Now()}
-		var engine *delivery.Engine
 		var err error
 		w.store, err = store.Open(t.Context(), store.Options{Dir: dir, OnWake: func(wakes []tidings.Wake) {
-			if engine != nil {
-				engine.Wake(wakes)
+			if w.engine != nil && !w.deaf.Load() {
+				w.engine.Wake(wakes)
 			}
 		}})
 		if err != nil {
@@ -65,11 +65,10 @@ func inWorld(t *testing.T, cfg delivery.Config, answer func(sent) delivery.Answe
 			t.Fatal(err)
 		}
 		w.org = org.Key
-		engine = delivery.New(w.store, w, cfg)
-		w.engine = engine
+		w.engine = delivery.New(w.store, w, cfg)
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error)
-		go func() { done <- engine.Run(ctx) }()
+		go func() { done <- w.engine.Run(ctx) }()
 		defer func() {
 			stop()
 			if err := <-done; err != nil {

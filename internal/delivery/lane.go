@@ -123,6 +123,15 @@ func (l *lane) restart(now time.Time) {
 	l.lower(time.Time{})
 }
 
+// doubt has the lane and its endpoint read again: wakes may have been lost.
+func (l *lane) doubt(now time.Time) {
+	l.stale = true
+	l.changes++
+	if !l.quiet() { // else the next wake has it read
+		l.restart(now)
+	}
+}
+
 // loaded takes over rows that were read behind from. limit is how many were
 // asked for.
 func (l *lane) loaded(rows []tidings.PendingDelivery, limit int, now time.Time) {

@@ -79,11 +79,15 @@ func (e *Engine) read(ctx context.Context, job loadJob) loaded {
 }
 
 func (e *Engine) readTarget(ctx context.Context, endpoint int64) (*target, error) {
+	read := e.cfg.Now()
 	lane, err := e.store.Lane(ctx, endpoint)
 	if err != nil {
 		return nil, err
 	}
 	t := &target{Lane: lane, until: far}
+	if e.cfg.Sharded {
+		t.until = read.Add(targetLife)
+	}
 	if !lane.Enabled {
 		return t, nil
 	}

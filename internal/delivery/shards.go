@@ -43,7 +43,7 @@ func (e *Engine) Free() (out []int) {
 }
 
 // Look has the engine look whether a wake was lost: for lanes that have pending
-// rows, or, where all wakes were, in every lane as well.
+// rows, or, where all wakes were, in every lane and its endpoint as well.
 func (e *Engine) Look(every bool) { e.looks.put(every) }
 
 func (e *Engine) onLook(looks []bool, now time.Time) {
@@ -51,7 +51,7 @@ func (e *Engine) onLook(looks []bool, now time.Time) {
 		return
 	}
 	if slices.Contains(looks, true) {
-		e.restartAll(now)
+		e.doubtAll(now)
 	}
 	e.group.Go(func() { e.findForgotten(context.Background()) })
 }
@@ -172,6 +172,7 @@ func (e *Engine) keep(n int, now time.Time) {
 	for _, l := range e.lanes {
 		if l.yielding && kept[tidings.ShardOf(l.key)] {
 			l.yielding = false
+			l.doubt(now) // its wakes were for whoever would have it next
 			e.touch(l, now)
 		}
 	}

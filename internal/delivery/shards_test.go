@@ -139,3 +139,70 @@ func TestATakeOverBeginsWithAnEmptyBucket(t *testing.T) {
 		}
 	})
 }
+
+// move changes an endpoint's address, and lastTo tells where the last webhook went.
+func (w *world) move(id, url string) {
+	w.t.Helper()
+	w.change(id, tidings.EndpointPatch{URL: &url})
+}
+
+func (w *world) lastTo() string {
+	all := w.sent()
+	return all[len(all)-1].url
+}
+
+// A change of an endpoint whose message was lost, as the node that made it crashed
+// or this one did not hear, holds at once where the loss is known, and soon
+// where it is not.
+func TestAChangeThatNobodyToldOf(t *testing.T) {
+	inWorld(t, delivery.Config{Sharded: true}, fine, func(t *testing.T, w *world) {
+		w.hold(1, time.Hour, 0)
+		w.endpoint("a")
+		w.publish(1, "i")
+		after(time.Second)
+
+		w.deaf.Store(true)
+		w.move("a", "https://b")
+		w.deaf.Store(false)
+		w.engine.Look(true)
+		w.publish(1, "i")
+		after(time.Second)
+		if got := w.lastTo(); got != "https://b" {
+			t.Errorf("after a look the webhook still goes to %s", got)
+		}
+
+		w.deaf.Store(true)
+		w.move("a", "https://c")
+		w.deaf.Store(false)
+		for range 10 {
+			after(10 * time.Second)
+			w.publish(1, "i")
+		}
+		after(time.Second)
+		if got := w.lastTo(); got != "https://c" {
+			t.Errorf("after 100 s the webhook still goes to %s", got)
+		}
+	})
+}
+
+// A shard that was to be given up and is kept goes on with what is so by now.
+func TestAChangeWhileAShardWasToBeGivenUp(t *testing.T) {
+	inWorld(t, delivery.Config{Sharded: true}, fine, func(t *testing.T, w *world) {
+		w.hold(1, time.Hour, 0)
+		w.endpoint("a")
+		w.become(hang)
+		w.publish(1, "i")
+		after(time.Second)
+		w.hold(1, time.Hour, tidings.Shards)
+		after(time.Second)
+		w.move("a", "https://b")
+		after(time.Second)
+		w.hold(1, time.Hour, 0)
+		w.become(fine)
+		w.publish(1, "other")
+		after(20 * time.Second)
+		if all := w.sent(); len(all) < 2 || all[1].url != "https://b" {
+			t.Errorf("the webhooks went %v", all)
+		}
+	})
+}

@@ -31,11 +31,12 @@ func (e *Engine) onSweep(now time.Time) {
 	e.group.Go(func() { e.findForgotten(context.Background()) })
 }
 
-// restartAll has every lane that waits for something read from its start.
-func (e *Engine) restartAll(now time.Time) {
+// doubtAll has every lane that waits for something read from its start, and every
+// endpoint before the next attempt.
+func (e *Engine) doubtAll(now time.Time) {
 	for _, l := range e.lanes {
+		l.doubt(now)
 		if !l.quiet() {
-			l.restart(now)
 			e.touch(l, now)
 		}
 	}

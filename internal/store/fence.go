@@ -30,7 +30,7 @@ func (t *tx) look() error {
 	t.now = w.now().UnixMilli()
 	w.keys.last = t.keys.last
 	if !member && w.holding.Load() != nil {
-		w.holding.Store(&holding{tidings.Tenure{Epochs: &tidings.Epochs{}}}) // its lease ran out, and another took all that it held
+		w.holding.Store(w.holding.Load().none()) // its lease ran out, and another took all that it held
 	}
 	return nil
 }
@@ -38,6 +38,16 @@ func (t *tx) look() error {
 // holding is what this node holds, as its own transactions left it. Only the
 // writer changes it.
 type holding struct{ tidings.Tenure }
+
+// none is what a node holds that held h, nil for nothing, before: there are
+// others to be told of what it goes on to accept.
+func (h *holding) none() *holding {
+	out := &holding{tidings.Tenure{Epochs: &tidings.Epochs{}}}
+	if h != nil {
+		out.Nodes = h.Nodes
+	}
+	return out
+}
 
 // owns tells whether the result of an attempt that began at that epoch may be
 // recorded. Where there are no nodes, it always may.

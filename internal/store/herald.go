@@ -23,8 +23,10 @@ const (
 	channel = "tidings"
 	// heraldPause is between two messages, so that one carries all of a moment.
 	heraldPause = time.Millisecond
-	// maxTold is how many lanes a message names; it has to stay below 8,000 bytes.
-	maxTold = 90
+	// perMessage is how many lanes a message names; it has to stay below 8,000
+	// bytes. maxTold is how many are named at a time.
+	perMessage = 90
+	maxTold    = 50 * perMessage
 	// echoEvery is how often a node listens for its own voice: a connection may be
 	// cut in silence, and a pooler in transaction mode takes LISTEN and gives
 	// nothing. Without an echo for echoPatience it is not heard.
@@ -39,7 +41,7 @@ type message struct {
 	Node  int64         `json:"n"`
 	Told  bool          `json:"e,omitempty"` // events were accepted
 	Freed bool          `json:"s,omitempty"` // shards were given free
-	Every bool          `json:"a,omitempty"` // any lane may have something: they are too many to name
+	Every bool          `json:"a,omitempty"` // any lane may have something or be changed: they are too many to name, or a message is missing
 	Lanes []toldLane    `json:"l,omitempty"`
 	known map[int64]int // place in Lanes, by endpoint, of those with nothing urgent
 }
@@ -137,6 +139,14 @@ func (h *herald) take() message {
 	return m
 }
 
+// failed has the next message say that this one is missing. Until then others find
+// what is due, as they look each second.
+func (h *herald) failed() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next.Every, h.next.Lanes, h.next.known = true, nil, nil
+}
+
 // run tells what there is to tell, until ctx ends; then what is left of it.
 func (h *herald) run(ctx context.Context) {
 	echo := time.NewTicker(echoEvery)
@@ -151,8 +161,9 @@ func (h *herald) run(ctx context.Context) {
 			}
 			return
 		}
-		// What is not told is found: others look each second.
-		h.send(context.WithoutCancel(ctx), h.take())
+		if h.send(context.WithoutCancel(ctx), h.take()) != nil {
+			h.failed()
+		}
 		select {
 		case <-time.After(heraldPause):
 		case <-ctx.Done():
@@ -160,15 +171,29 @@ func (h *herald) run(ctx context.Context) {
 	}
 }
 
+// texts are the messages that together say what m does.
+func (m message) texts() (out []string, err error) {
+	for lanes := m.Lanes; ; lanes = lanes[len(m.Lanes):] {
+		m.Lanes = lanes[:min(len(lanes), perMessage)]
+		text, err := json.Marshal(m)
+		if err != nil {
+			return nil, err
+		}
+		if out = append(out, string(text)); len(m.Lanes) == len(lanes) {
+			return out, nil
+		}
+	}
+}
+
 // send sends a message. Nothing has to be on disk for that.
 func (h *herald) send(ctx context.Context, m message) error {
-	text, err := json.Marshal(m)
+	texts, err := m.texts()
 	if err != nil {
 		return err
 	}
 	ctx, end := bounded(ctx, h.limit)
 	defer end()
-	_, err = h.db.ExecContext(ctx, "SELECT set_config('synchronous_commit', 'off', true), pg_notify('"+channel+"', $1)", string(text))
+	_, err = h.db.ExecContext(ctx, "SELECT set_config('synchronous_commit', 'off', true), pg_notify('"+channel+"', text) FROM unnest($1::text[]) AS text", texts)
 	return err
 }
 

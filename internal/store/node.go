@@ -129,7 +129,7 @@ func (s *Store) Leave(ctx context.Context) error {
 			return err
 		}
 		_, err := t.exec("DELETE FROM node WHERE number = $1", t.w.node)
-		t.holding, t.freed = &holding{tidings.Tenure{Epochs: &tidings.Epochs{}}}, true
+		t.holding, t.freed = t.w.holding.Load().none(), true
 		return err
 	})
 }

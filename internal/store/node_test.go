@@ -20,6 +20,7 @@ func TestNodes(t *testing.T) {
 	t.Run("AllOfThemWrite", testAllNodesWrite)
 	t.Run("DeadlinesPassOnce", testDeadlinesPassOnce)
 	t.Run("HouseIsKeptOnce", testHouseIsKeptOnce)
+	t.Run("ANodeWithoutShardsTells", testANodeWithoutShardsTells)
 }
 
 func TestNodesThroughPgBouncer(t *testing.T) { nodesOn(t, pgtest.Bouncer(t, pgtest.Start(t))) }
@@ -343,4 +344,48 @@ func testHouseIsKeptOnce(t *testing.T) {
 		t.Errorf("%d events are kept for too long, %v", len(l.Items), err)
 	}
 	o.sound(t)
+}
+
+// A node that has given up its shards, or lost them, still tells the others what
+// it accepts: requests that it is answering go on.
+func testANodeWithoutShardsTells(t *testing.T) {
+	url := database(t, t.TempDir())
+	ending, next := node(t, url, nil), node(t, url, nil)
+	o := &opened{Store: ending, org: organisation(t, ending, "default")}
+	e := o.endpoint(t, "")
+	heard := make(chan tidings.Wake, 1000)
+	ears := store.Ears{Missed: func() {}, Shards: func() {}, Wakes: func(wakes []tidings.Wake) {
+		for _, w := range wakes {
+			heard <- w
+		}
+	}}
+	var group sync.WaitGroup
+	ctx, deaf := context.WithCancel(t.Context())
+	defer group.Wait()
+	defer deaf()
+	group.Go(func() { next.Listen(ctx, ears) })
+	group.Go(func() {
+		ending.Listen(ctx, store.Ears{Missed: func() {}, Shards: func() {}, Wakes: func([]tidings.Wake) {}})
+	})
+	until(t, func() bool { return ending.Listens() && next.Listens() })
+	for what, end := range map[string]func() error{
+		"that has left":             func() error { return ending.Leave(t.Context()) },
+		"whose lease has been lost": func() error { return ending.EndLease(t.Context()) },
+	} {
+		keepLease(t, next)
+		keepLease(t, ending)
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		keepLease(t, next)
+		o.publish(t, tidings.IssuanceOffered, what)
+		until(t, func() bool {
+			select {
+			case w := <-heard:
+				return w.EndpointKey == e.Key
+			default:
+				return false
+			}
+		})
+	}
 }
