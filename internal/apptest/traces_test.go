@@ -20,6 +20,7 @@ import (
 
 	"tidings/internal/app"
 	"tidings/internal/apptest"
+	"tidings/internal/pgtest"
 	"tidings/internal/wallet"
 )
 
@@ -28,6 +29,7 @@ type tracedSpan struct {
 	Trace, ID, Parent, Name string
 	Attributes              map[string]string
 	Failed                  bool
+	By                      string // the version of the sender
 }
 
 // collector takes traces by OTLP over HTTP.
@@ -69,7 +71,7 @@ func (c *collector) take(export *coltrace.ExportTraceServiceRequest) {
 		}
 		for _, scope := range of.ScopeSpans {
 			for _, s := range scope.Spans {
-				got := tracedSpan{hex.EncodeToString(s.TraceId), hex.EncodeToString(s.SpanId), hex.EncodeToString(s.ParentSpanId), s.Name, map[string]string{}, s.Status.GetCode() == 2}
+				got := tracedSpan{hex.EncodeToString(s.TraceId), hex.EncodeToString(s.SpanId), hex.EncodeToString(s.ParentSpanId), s.Name, map[string]string{}, s.Status.GetCode() == 2, c.named["service.version"]}
 				for _, a := range s.Attributes {
 					got.Attributes[a.Key] = strings.Trim(regexp.MustCompile(`^\w+:`).ReplaceAllString(a.Value.String(), ""), `"`)
 				}
@@ -237,6 +239,32 @@ func TestACollectorThatIsAwayHoldsUpNothing(t *testing.T) {
 	a.Publish("openid4vc.issuance.offered", "one")
 	receiver.Wait(1)
 	a.Await("the log tells of it", func() bool { return strings.Contains(a.Logs.String(), "traces are lost") })
+}
+
+// What one node accepts is delivered by others, too, within the same trace.
+func TestATraceLeadsToOtherNodes(t *testing.T) {
+	c := newCollector(t)
+	started := 0
+	all := nodes(t, pgtest.NewDatabase(t, pgtest.Start(t)), 2, tracing(false), func(c *app.Config) {
+		started++
+		c.Version = fmt.Sprint("node ", started)
+	})
+	r := apptest.NewReceiver(t, all[0].CA, nil)
+	const endpoints = 20
+	for i := range endpoints {
+		all[0].Register(fmt.Sprintf("%s/%d", r.URL, i))
+	}
+	awaitShares(t, all)
+	const trace = "0af7651916cd43dd8448eb211c80319c"
+	publishIn(t, all[0], "00-"+trace+"-b7ad6b7169203331-01", "one")
+	all[0].Await("all attempts are in the trace", func() bool { return len(c.of(trace)["attempt"]) == endpoints })
+	by := map[string]int{}
+	for _, s := range c.of(trace)["attempt"] {
+		by[s.By]++
+	}
+	if by["node 1"] == 0 || by["node 2"] == 0 {
+		t.Errorf("the attempts were made by %v, want both", by)
+	}
 }
 
 // A request that is traced can be answered by a stream.
