@@ -24,6 +24,14 @@ type plot struct {
 	Empty  bool // nothing happened
 }
 
+// Begin says when it begins, with the day where the clock alone would not do.
+func (p plot) Begin() string {
+	if p.To.Sub(p.From) > 12*time.Hour {
+		return p.From.UTC().Format("2 Jan, 15:04")
+	}
+	return p.From.UTC().Format("15:04")
+}
+
 // legend says what a colour means, with a number that sums it up.
 type legend struct{ Class, Word, Value string }
 
