@@ -16,6 +16,7 @@ import (
 
 	"tidings/internal/app"
 	"tidings/internal/apptest"
+	"tidings/internal/pgtest"
 )
 
 // chore is a server with a large backlog at an endpoint of one organisation,
@@ -174,4 +175,10 @@ func BenchmarkRetention(b *testing.B) {
 		b.ReportMetric(ms(p99(beside)), "p99-beside-ms")
 		b.ReportMetric(float64(p99(beside))/float64(p99(alone)), "ratio")
 	}
+}
+
+// BenchmarkRetentionOnPostgreSQL is the same on a PostgreSQL that syncs.
+func BenchmarkRetentionOnPostgreSQL(b *testing.B) {
+	apptest.OnPostgreSQL(b, pgtest.Durable...)
+	BenchmarkRetention(b)
 }

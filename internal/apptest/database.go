@@ -15,10 +15,11 @@ var postgres struct {
 }
 
 // OnPostgreSQL has every server under test, until the end of t, keep its data in
-// a PostgreSQL database that stands for its data folder.
-func OnPostgreSQL(t testing.TB) {
+// a PostgreSQL database that stands for its data folder. The settings are those of
+// [pgtest.Start].
+func OnPostgreSQL(t testing.TB, settings ...string) {
 	t.Helper()
-	server := pgtest.Start(t)
+	server := pgtest.Start(t, settings...)
 	postgres.mu.Lock()
 	defer postgres.mu.Unlock()
 	postgres.server, postgres.byDir = server, map[string]string{}

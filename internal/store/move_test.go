@@ -58,7 +58,7 @@ func TestAMoveIsWholeOrNothing(t *testing.T) {
 	fails("moving event: 3 rows were read and 3 are there, or they differ")
 	exec(there, "DROP TRIGGER spoil ON event")
 
-	if _, err := store.Move(t.Context(), store.MoveOptions{Dir: dir, Database: url}); err != nil {
+	if _, err := store.Move(t.Context(), store.MoveOptions{Dir: dir, Database: pgtest.Bouncer(t, url)}); err != nil { // a pooler is no matter
 		t.Fatal(err)
 	}
 	moved, err := store.Open(t.Context(), store.Options{Database: url, Now: o.clock.Now})
