@@ -129,7 +129,7 @@ func (n *neighbours) isolated(alone, beside []time.Duration) {
 	if hang < 1 {
 		n.t.Error("nothing hangs any more: the test shows nothing")
 	}
-	if p99(beside) >= isolationTimeout/10 {
+	if p99(beside) >= isolationTimeout/3 { // whoever waits for one that hangs waits for most of that
 		n.t.Errorf("p99 beside hanging endpoints is %v: events waited for them", p99(beside))
 	}
 }
