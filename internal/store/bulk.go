@@ -41,7 +41,8 @@ func (r *rows) add(args ...any) { r.args = append(r.args, args...) }
 // t for text, b for bytes.
 type bulkStatement struct {
 	before, behind, types string
-	cast                  bool // the first row says of what type its columns are
+	cast                  bool   // the first row says of what type its columns are
+	columns               string // not empty: the statement on PostgreSQL, in which :rows is a table of the rows
 }
 
 // insertInto makes the statement that inserts rows.
@@ -55,15 +56,18 @@ var (
 	insertDeliveries = insertInto("delivery", "id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind, late", "iiiittiiiiii")
 	insertAttempts   = insertInto("attempt", "delivery_id, number, started_at, duration_us, dns_us, connect_us, tls_us, wait_us, status_code, error_code, error, response_excerpt", "iiiiiiiiittb")
 
-	deleteEnded = bulkStatement{before: "DELETE FROM queue WHERE (endpoint_id, due, id) IN (", behind: ")", types: "iii", cast: true}
-	countLanes  = bulkStatement{before: "WITH v (endpoint, change) AS (", types: "ii", cast: true,
+	deleteEnded = bulkStatement{before: "DELETE FROM queue WHERE (endpoint_id, due, id) IN (", behind: ")", types: "iii", cast: true,
+		// Row by row, as an index finds each: a join would walk the whole queue where
+		// the statistics are of a time when it was empty.
+		columns: "DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT (SELECT q.ctid FROM queue q WHERE q.endpoint_id = v.endpoint AND q.due = v.due AND q.id = v.id) FROM :rows AS v (endpoint, due, id)))"}
+	countLanes = bulkStatement{before: "WITH v (endpoint, change) AS (", types: "ii", cast: true,
 		behind: ") UPDATE lane SET backlog = backlog + v.change FROM v WHERE lane.endpoint_id = v.endpoint"}
 	deleteAttempts   = bulkStatement{before: "DELETE FROM attempt WHERE delivery_id IN (", behind: ")", types: "i", cast: true}
 	deleteDeliveries = bulkStatement{before: "DELETE FROM delivery WHERE id IN (", behind: ") RETURNING event_id, retry_of", types: "i", cast: true}
 	countOff         = bulkStatement{before: "WITH v (event, gone) AS (", types: "ii", cast: true, behind: ") UPDATE event SET fanout = fanout - v.gone FROM v WHERE event.id = v.event"}
 	dropManyEvents   = bulkStatement{before: "DELETE FROM event WHERE id IN (", behind: ")" + unnamed, types: "i", cast: true}
 	issuancesWaiting = bulkStatement{before: "WITH v (issuance) AS (", types: "i", cast: true,
-		behind: ") SELECT v.issuance FROM v WHERE EXISTS (SELECT 1 FROM queue WHERE issuance_key = v.issuance)"}
+		behind: ") SELECT v.issuance FROM v WHERE (SELECT 1 FROM queue WHERE issuance_key = v.issuance LIMIT 1) = 1"}
 	fanoutsOf = bulkStatement{before: "WITH v (organisation) AS (", types: "i", cast: true,
 		behind: ") SELECT v.organisation, p.id, p.filter_types FROM v CROSS JOIN endpoint p ON p.organisation_id = v.organisation AND p.deleted_at IS NULL ORDER BY p.id"}
 )

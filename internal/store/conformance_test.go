@@ -62,6 +62,7 @@ var conformance = map[string]func(*testing.T){
 	"CountingNeverKeepsTheHouse":                       TestCountingNeverKeepsTheHouse,
 	"SamplesAreNotCounted":                             TestSamplesAreNotCounted,
 	"AnEventKeepsItsPlaceInATrace":                     TestAnEventKeepsItsPlaceInATrace,
+	"AResultThatIsRecordedTwiceIsTakenOnce":            TestAResultThatIsRecordedTwiceIsTakenOnce,
 	"SizeTellsOfTheStore":                              TestSizeTellsOfTheStore,
 	"ARepeatedEventOutlivesItsRetention":               TestARepeatedEventOutlivesItsRetention,
 }

@@ -40,3 +40,6 @@ func (s *Store) EndLease(ctx context.Context) error {
 		return err
 	})
 }
+
+// LockWrite is the lock of whose turn it is to write on PostgreSQL.
+const LockWrite = int64(lockWrite)

@@ -20,6 +20,9 @@ func (t *tx) look() error {
 	w := t.w
 	var member bool
 	var us int64
+	if err := t.send(); err != nil { // which waits for its turn
+		return err
+	}
 	sent := w.clock.own()
 	if err := t.queryRow(stateOf, []any{t.keys.counter(), w.node}, &t.keys.last, &member, &us); err != nil {
 		return err

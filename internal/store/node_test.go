@@ -2,10 +2,12 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +22,7 @@ func TestNodes(t *testing.T) {
 	t.Run("AllOfThemWrite", testAllNodesWrite)
 	t.Run("DeadlinesPassOnce", testDeadlinesPassOnce)
 	t.Run("HouseIsKeptOnce", testHouseIsKeptOnce)
+	t.Run("AClockIsRightAfterALongWait", testAClockIsRightAfterALongWait)
 	t.Run("ANodeWithoutShardsTells", testANodeWithoutShardsTells)
 }
 
@@ -53,10 +56,26 @@ func keepLease(t *testing.T, s *store.Store, free ...int) tidings.Tenure {
 	return held
 }
 
+// haveSnapshots has a database keep a snapshot for each transaction, if nothing
+// else is asked for.
+func haveSnapshots(t *testing.T, url string) {
+	t.Helper()
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	const set = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation TO %L', current_database(), 'repeatable read'); END $$"
+	if _, err := db.ExecContext(t.Context(), set); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Three nodes accept events at the same time: the feed has each once, in the
 // order of the commits, and whoever reads on while it grows misses none.
 func testAllNodesWrite(t *testing.T) {
 	url := database(t, t.TempDir())
+	haveSnapshots(t, url)
 	nodes := []*store.Store{node(t, url, nil), node(t, url, nil), node(t, url, nil)}
 	org := organisation(t, nodes[0], "default")
 	const each = 200
@@ -236,6 +255,44 @@ func testAWrongClockIsCorrected(t *testing.T) {
 	l, err := right.Events(t.Context(), org.Key, tidings.EventFilter{Since: time.Now().Add(-time.Minute)}, tidings.Page{})
 	if err != nil || len(l.Items) != 2 {
 		t.Errorf("%d events are of the last minute, want 2: %v", len(l.Items), err)
+	}
+}
+
+// A clock is compared with the time that the database tells in a turn, however long
+// the turn was waited for.
+func testAClockIsRightAfterALongWait(t *testing.T) {
+	url := database(t, t.TempDir())
+	var behind atomic.Int64
+	behind.Store(int64(9 * time.Second))
+	s := node(t, url, func() time.Time { return time.Now().Add(-time.Duration(behind.Load())) })
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	turn, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := turn.ExecContext(t.Context(), "SELECT pg_advisory_xact_lock($1)", store.LockWrite); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := s.Spend(context.Background(), tidings.UsedNonce{ExpiresAt: time.Now()})
+		done <- err
+	}()
+	until(t, func() bool {
+		var waiting int
+		err := db.QueryRow("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&waiting)
+		return err == nil && waiting == 1
+	})
+	behind.Store(int64(5 * time.Second)) // as if four seconds had passed
+	if err := errors.Join(turn.Commit(), <-done); err != nil {
+		t.Fatal(err)
+	}
+	if off := time.Since(s.Now()).Abs(); off > time.Second {
+		t.Errorf("after a wait of 4 s the clock is off by %v", off)
 	}
 }
 

@@ -116,7 +116,7 @@ func (p *postgres) begin() []string {
 			settings += ", set_config('" + name + "', '" + limit + "', true)"
 		}
 	}
-	return []string{"BEGIN",
+	return []string{"BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE", // any other takes its snapshot before its turn has come
 		settings,
 		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", int64(lockWrite))}
 }
@@ -157,7 +157,7 @@ func migratePostgres(ctx context.Context, pool *sql.DB, shared bool) (ran int, e
 	if err != nil {
 		return 0, err
 	}
-	t, err := pool.BeginTx(ctx, nil)
+	t, err := pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // so that it sees what was done before its turn
 	if err != nil {
 		return 0, fmt.Errorf("opening the database: %w", err)
 	}
@@ -225,7 +225,11 @@ func (s bulkStatement) byColumn() string {
 	for i, letter := range s.types {
 		arrays[i] = "$" + strconv.Itoa(i+1) + "::" + map[rune]string{'i': "bigint", 't': "text", 'b': "bytea"}[letter] + "[]"
 	}
-	return s.before + "SELECT * FROM unnest(" + strings.Join(arrays, ", ") + ")" + s.behind
+	rows := "unnest(" + strings.Join(arrays, ", ") + ")"
+	if s.columns != "" {
+		return strings.ReplaceAll(s.columns, ":rows", rows)
+	}
+	return s.before + "SELECT * FROM " + rows + s.behind
 }
 
 // columnsOf turns rows into the arrays of their columns.

@@ -107,10 +107,10 @@ func (s *Store) record(t *tx, r *tidings.AttemptResult) error {
 		return err
 	}
 	var organisation, due int64
-	err := t.queryRow("SELECT l.organisation_id, q.due FROM queue q CROSS JOIN lane l ON l.endpoint_id = q.endpoint_id WHERE q.endpoint_id = $1 AND q.id = $2",
-		[]any{d.EndpointKey, d.Key}, &organisation, &due)
+	err := t.queryRow("SELECT l.organisation_id, q.due FROM queue q CROSS JOIN lane l ON l.endpoint_id = q.endpoint_id WHERE q.endpoint_id = $1 AND q.id = $2 AND q.attempt_count < $3",
+		[]any{d.EndpointKey, d.Key, r.Attempt.Number}, &organisation, &due)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil // canceled meanwhile, with its endpoint
+		return nil // canceled meanwhile, with its endpoint; or recorded by a commit whose answer was lost
 	}
 	if err != nil {
 		return err
@@ -162,9 +162,9 @@ func (t *tx) history(r *tidings.AttemptResult, organisation int64) error {
 		r.Attempt.Number, d.RetryOf, d.CreatedAt.UnixMilli(), t.now, kind(r.Status, d.EventType), number(t.late(d.Key)))
 }
 
-// moveAlong makes the later events of an issuance due later. The plus keeps the
+// moveAlong makes the later events of an issuance due later. The pluses keep the
 // database from walking the whole lane.
-const moveAlong = "UPDATE queue SET due = $1 WHERE issuance_key = $2 AND +endpoint_id = $3 AND id > $4 AND due < $1"
+const moveAlong = "UPDATE queue SET due = $1 WHERE issuance_key = $2 AND +endpoint_id = $3 AND +id > $4 AND +due < $1"
 
 // reschedule makes a delivery due later, and with it the later events of its
 // issuance where they wait for it.

@@ -260,3 +260,26 @@ func TestAnIdempotencyKeyGivesTheFirstEventAgain(t *testing.T) {
 		t.Fatalf("after a day the key is free again, got %v", err)
 	}
 }
+
+// Where the answer to a commit was lost, the same results are recorded again.
+func TestAResultThatIsRecordedTwiceIsTakenOnce(t *testing.T) {
+	o := open(t, t.TempDir())
+	e := o.endpoint(t, "a")
+	for _, status := range []tidings.DeliveryStatus{tidings.DeliveryPending, tidings.DeliveryFailed, tidings.DeliveryDelivered} {
+		o.publish(t, tidings.IssuanceOffered, string(status))
+		d := o.pending(t, e)[0]
+		r := result(d, status, d.Due.Add(time.Hour))
+		if status == tidings.DeliveryFailed {
+			r.Reason = tidings.ReasonExhausted
+		}
+		for range 2 {
+			if errs := o.Record([]tidings.AttemptResult{r}); errs[0] != nil {
+				t.Errorf("a result that is %s: %v", status, errs[0])
+			}
+		}
+		if status == tidings.DeliveryPending {
+			o.record(t, result(o.pending(t, e)[0], tidings.DeliveryDelivered, time.Time{}))
+		}
+	}
+	o.sound(t)
+}
