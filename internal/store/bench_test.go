@@ -99,6 +99,36 @@ func benchmarkDelivery(b *testing.B, o Options, group int) {
 	}
 }
 
+// BenchmarkIssuance reads an issuance with its credential, as a wallet's steps do
+// six times.
+func BenchmarkIssuance(b *testing.B) {
+	s, err := Open(b.Context(), Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	c, err := s.CreateClient(b.Context(), "default", tidings.Client{ID: "client", Scopes: tidings.AllScopes})
+	if err != nil {
+		b.Fatal(err)
+	}
+	org := c.Organisation
+	t, err := s.CreateTemplate(b.Context(), org.Key, tidings.NewTemplate{Name: "Library card", Code: "library-card", Attributes: map[string]tidings.Attribute{"card_number": {Type: "string"}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	i, err := s.CreateIssuance(b.Context(), org, tidings.NewIssuance{Life: time.Hour, Credentials: []tidings.NewCredential{
+		{Template: t, Claims: map[string]any{"card_number": "LC-1042", "holder_name": "Ada Example", "valid_until": "2030-12-31"}}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Issuance(b.Context(), org.Key, i.ID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // TestOnlySyncedConnectionsWrite: the writer's is, and one that is not is refused.
 func TestOnlySyncedConnectionsWrite(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tidings.db")

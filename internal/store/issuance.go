@@ -258,37 +258,71 @@ func (s *Store) scanIssuance(r scanner) (i tidings.Issuance, err error) {
 // querier reads rows, inside the writer's transaction or beside it.
 type querier func(query string, args []any, scan func(scanner) error) error
 
+// credentialColumns are those of a credential c.
+const credentialColumns = "c.id, c.template_id, c.status, c.accepted, c.claims, c.holder_keys, (SELECT t.revocable FROM template t WHERE t.id = c.template_id)"
+
+// credentialRow is what they are read into.
+type credentialRow struct {
+	tidings.Credential
+	template int64
+	claims   string
+}
+
+func (c *credentialRow) columns() []any {
+	return []any{&c.Key, &c.template, &c.Status, &c.Accepted, &c.claims, &c.HolderKeys, &c.Revocable}
+}
+
+// add adds the credential to its issuance.
+func (c *credentialRow) add(s *Store, to *tidings.Issuance) error {
+	c.ID, c.TemplateID, c.ClaimsDeleted = s.ids.public(c.Key), s.ids.public(c.template), c.claims == ""
+	if !c.ClaimsDeleted {
+		if err := json.Unmarshal([]byte(c.claims), &c.Claims); err != nil {
+			return err
+		}
+	}
+	to.Credentials = append(to.Credentials, c.Credential)
+	return nil
+}
+
+// joined is a row whose last columns belong to something else than its first.
+type joined struct {
+	scanner
+	rest []any
+}
+
+// Scan reads the first columns into dest.
+func (j joined) Scan(dest ...any) error { return j.scanner.Scan(append(dest, j.rest...)...) }
+
+// oneIssuance reads an issuance with each of its credentials: it has one at
+// least. Every step of a wallet reads it twice, so it is one query.
+const oneIssuance = "SELECT " + issuanceColumns + ", " + credentialColumns + " FROM " + issuanceTable +
+	" JOIN credential c ON c.issuance_id = i.id WHERE i.id = $1 AND i.organisation_id = $2 ORDER BY c.id"
+
 // readIssuance reads one issuance with its credentials.
 func (s *Store) readIssuance(query querier, org, key int64) (i tidings.Issuance, err error) {
-	found := false
-	err = query("SELECT "+issuanceColumns+" FROM "+issuanceTable+" WHERE i.id = $1 AND i.organisation_id = $2", []any{key, org}, func(r scanner) (err error) {
-		found = true
-		i, err = s.scanIssuance(r)
-		return err
+	err = query(oneIssuance, []any{key, org}, func(r scanner) error {
+		var c credentialRow
+		found, err := s.scanIssuance(joined{r, c.columns()})
+		if err != nil {
+			return err
+		}
+		found.Credentials = i.Credentials
+		i = found
+		return c.add(s, &i)
 	})
-	if err == nil && !found {
+	if err == nil && i.Key == 0 {
 		err = sql.ErrNoRows
 	}
-	if err != nil {
-		return i, err
-	}
-	return i, s.readCredentials(query, &i)
+	return i, err
 }
 
 func (s *Store) readCredentials(query querier, i *tidings.Issuance) error {
-	return query("SELECT id, template_id, status, accepted, claims, holder_keys, (SELECT revocable FROM template t WHERE t.id = template_id) FROM credential WHERE issuance_id = $1 ORDER BY id", []any{i.Key}, func(r scanner) error {
-		var c tidings.Credential
-		var template int64
-		var claims string
-		if err := r.Scan(&c.Key, &template, &c.Status, &c.Accepted, &claims, &c.HolderKeys, &c.Revocable); err != nil {
+	return query("SELECT "+credentialColumns+" FROM credential c WHERE c.issuance_id = $1 ORDER BY c.id", []any{i.Key}, func(r scanner) error {
+		var c credentialRow
+		if err := r.Scan(c.columns()...); err != nil {
 			return err
 		}
-		c.ID, c.TemplateID, c.ClaimsDeleted = s.ids.public(c.Key), s.ids.public(template), claims == ""
-		i.Credentials = append(i.Credentials, c)
-		if c.ClaimsDeleted {
-			return nil
-		}
-		return json.Unmarshal([]byte(claims), &i.Credentials[len(i.Credentials)-1].Claims)
+		return c.add(s, i)
 	})
 }
 

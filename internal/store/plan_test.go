@@ -34,6 +34,7 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{stillMissing, "delivery USING INDEX delivery_event (event_id=?)"},
 		{talliesOf, "tally USING PRIMARY KEY (organisation_id=? AND endpoint_id=? AND minute>?)"},
 		{storyOf, "event USING INDEX event_issuance (issuance_id=? AND organisation_id=?)"},
+		{oneIssuance, "c USING INDEX credential_issuance (issuance_id=?)"},
 		{overdueClaims, "issuance USING COVERING INDEX issuance_claims (claims_since<?)"},
 		{deleteEnded.text(4), "queue USING PRIMARY KEY (endpoint_id=? AND due=? AND id=?)"},
 		{heldAnywhere, "queue USING COVERING INDEX queue_issuance (issuance_key=?)"},
