@@ -14,7 +14,8 @@ import (
 // the embedded database.
 func TestOnPostgreSQL(t *testing.T) {
 	apptest.OnPostgreSQL(t)
-	t.Setenv("TIDINGS_CRASH_EVENTS", "600")
+	t.Setenv("TIDINGS_CRASH_EVENTS", "400")
+	t.Setenv("TIDINGS_CRASH_ROUNDS", "2")
 	t.Setenv("TIDINGS_ORDER_SEEDS", "2")
 	t.Setenv("TIDINGS_TRUTH_RUNS", "20")
 	for name, test := range map[string]func(*testing.T){
