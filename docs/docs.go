@@ -7,5 +7,5 @@ import "embed"
 // Files are the pages and, of the pictures, those that they show.
 //
 //go:embed *.md decisions/*.md
-//go:embed images/endpoint-disabled-light.png images/issuance-completed-light.png images/overview-busy-light.png
+//go:embed images/endpoint-failing-light.png images/issuance-completed-light.png images/overview-busy-light.png
 var Files embed.FS
