@@ -1,6 +1,7 @@
 package apptest_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -25,6 +26,9 @@ type cluster struct {
 	apis   []*apptest.API
 	tally  *tally
 	paths  []string
+
+	mu    sync.Mutex
+	begun map[string]bool // stories whose first event was answered with 2xx, by path and issuance
 }
 
 // nodeLease is that of the nodes under test: short, and so are attempts.
@@ -36,7 +40,7 @@ func startCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, server: pgtest.NewServer(t), tally: newTally()}
+	c := &cluster{t: t, server: pgtest.NewServer(t), tally: newTally(), begun: map[string]bool{}}
 	url := pgtest.NewDatabase(t, c.server.URL)
 	for range 3 {
 		way := pgtest.NewProxy(t, url)
@@ -57,6 +61,9 @@ func startCluster(t *testing.T) *cluster {
 			status = http.StatusInternalServerError
 		}
 		c.tally.take(r.URL.Path, got, status)
+		if status < 300 {
+			c.inOrder(r.URL.Path, got)
+		}
 		w.WriteHeader(status)
 	})
 	base := strings.TrimSuffix(receiver.URL, "/webhooks")
@@ -93,6 +100,44 @@ func (c *cluster) takeEachOthersTokens() {
 	}
 }
 
+// inOrder holds that no story's end is taken before its beginning, which fails
+// once at most and so holds up what follows.
+func (c *cluster) inOrder(path string, got apptest.Received) {
+	var e struct {
+		EventType string
+		Payload   struct{ OpenID4VCIssuanceID string }
+	}
+	if err := json.Unmarshal(got.Body, &e); err != nil {
+		c.t.Error(err)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	story := path + " " + e.Payload.OpenID4VCIssuanceID
+	switch {
+	case e.EventType == offered:
+		c.begun[story] = true
+	case !c.begun[story]:
+		c.t.Errorf("%s ends before it has begun", story)
+	}
+}
+
+// tell publishes stories of two events, each by another node, until stop.
+func (c *cluster) tell(fault string, stop *atomic.Bool) (ids []string) {
+	for n := 0; !stop.Load(); n++ {
+		issuance := fmt.Sprint("story-", len(fault), "-", n)
+		for i, typ := range []string{offered, completed} {
+			var made []string
+			for made == nil && !stop.Load() {
+				made, _, _, _ = tryPublish(c.apis[(n+i)%3], event(typ, issuance)) // it may be refused during a fault
+				time.Sleep(20 * time.Millisecond)
+			}
+			ids = append(ids, made...)
+		}
+	}
+	return ids
+}
+
 // under has a fault happen while all nodes are published to; then everything that
 // was accepted has to be delivered, no more repeated than may be, the store in
 // order, and each node be back by itself.
@@ -115,9 +160,13 @@ func (c *cluster) under(fault string, happen func(t *testing.T)) {
 			c.nodes[0].Await("more events are accepted", func() bool { return accepted() >= enough || t.Failed() })
 		}
 		more()
+		var stop atomic.Bool
+		told := make(chan []string, 1)
+		go func() { told <- c.tell(fault, &stop) }()
 		happen(t)
 		more()
-		events, refused := []string(nil), 0
+		stop.Store(true)
+		events, refused := <-told, 0
 		for _, p := range all {
 			p.end()
 			events, refused = append(events, p.accepted...), refused+p.refused

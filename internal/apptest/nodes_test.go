@@ -181,10 +181,14 @@ func TestNodesHearOfOneAnother(t *testing.T) {
 	a.Publish(offered, "again")
 	other.Wait(2)
 	down.Store(false)
-	var pending []struct{ ID string }
+	type delivery struct {
+		ID           string
+		AttemptCount int
+	}
+	var pending []delivery
 	a.Await("the failure is on record", func() bool {
-		pending = list[struct{ ID string }](a.API, "/deliveries?filter[status]=pending")
-		return len(pending) == 1
+		pending = list[delivery](a.API, "/deliveries?filter[status]=pending")
+		return len(pending) == 1 && pending[0].AttemptCount == 1
 	})
 	a.Call("POST", "/deliveries/"+pending[0].ID+"/retry", nil, http.StatusAccepted, nil)
 	for _, one := range other.Wait(3) {
@@ -212,13 +216,20 @@ func TestNodesThroughPgBouncer(t *testing.T) {
 			})
 			awaitShares(t, all)
 			awaitWakes(t, all, how)
-			r := apptest.NewReceiver(t, all[0].CA, nil)
-			of(t, all[0], "node2", r)
+			r, other := apptest.NewReceiver(t, all[0].CA, nil), apptest.NewReceiver(t, all[0].CA, nil)
+			endpoint := of(t, all[0], "node2", r)
 			for i := range 3 {
 				before := len(r.Received())
 				all[0].Publish(offered, fmt.Sprint("issuance-", i))
 				r.Wait(before + 1)
 			}
+			all[0].Call("PATCH", "/endpoints/"+endpoint, apptest.Object{"url": other.URL}, http.StatusOK, nil)
+			moved := 0
+			all[0].Await("the other node knows that the endpoint has moved", func() bool {
+				moved++
+				all[0].Publish(offered, fmt.Sprint("moved-", moved))
+				return len(other.Received()) > 0
+			})
 		})
 	}
 }

@@ -299,6 +299,8 @@ func scanFanEndpoint(r scanner, organisation *int64) (p fanEndpoint, err error) 
 
 const heldDue = "SELECT due FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND attempt_count <= $3 ORDER BY due DESC LIMIT 1"
 
+const firstHeld = "SELECT due FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND attempt_count <= $3 ORDER BY due LIMIT 1"
+
 const heldAnywhere = "SELECT 1 FROM queue WHERE issuance_key = $1 LIMIT 1"
 
 // mayBeHeld tells whether the deliveries of an event may have to wait for earlier
@@ -322,8 +324,10 @@ func (t *tx) mayBeHeld(d *tidings.PendingDelivery) (bool, error) {
 
 // enqueue puts a delivery into its lane. While an earlier event of the same
 // issuance waits for one of its first retries there, this one is due no sooner:
-// the key itself keeps the order.
+// the key itself keeps the order. Where another node may have accepted that one
+// and it is not known here yet, the lane has to be read from it on.
 func (t *tx) enqueue(d tidings.PendingDelivery, held bool) error {
+	wake := tidings.Wake{EndpointKey: d.EndpointKey}
 	if held {
 		var due int64
 		err := t.queryRow(heldDue, []any{d.IssuanceKey, d.EndpointKey, tidings.HeldRetries}, &due)
@@ -333,6 +337,12 @@ func (t *tx) enqueue(d tidings.PendingDelivery, held bool) error {
 		if due > d.Due.UnixMilli() {
 			d.Due = fromMillis(due)
 		}
+		if err == nil && t.w.remote {
+			if err := t.queryRow(firstHeld, []any{d.IssuanceKey, d.EndpointKey, tidings.HeldRetries}, &due); err != nil {
+				return err
+			}
+			wake.Due = fromMillis(due)
+		}
 	}
 	err := t.put(insertQueue, &t.w.bulk.queue, d.EndpointKey, d.Due.UnixMilli(), d.Key, d.EventKey, d.IssuanceKey, d.AttemptCount, d.RetryOf,
 		d.CreatedAt.UnixMilli(), kind(tidings.DeliveryPending, d.EventType))
@@ -340,7 +350,10 @@ func (t *tx) enqueue(d tidings.PendingDelivery, held bool) error {
 		return err
 	}
 	t.count(d.EndpointKey, 1)
-	t.wake(tidings.Wake{EndpointKey: d.EndpointKey, Due: d.Due, Deliveries: []tidings.PendingDelivery{d}})
+	if wake.Due.IsZero() {
+		wake.Due, wake.Deliveries = d.Due, []tidings.PendingDelivery{d}
+	}
+	t.wake(wake)
 	return nil
 }
 

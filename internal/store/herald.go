@@ -106,8 +106,14 @@ func newHerald(db *sql.DB, limit time.Duration) *herald {
 // tell has told what a transaction did. The lanes that this node holds are its
 // own business.
 func (h *herald) tell(t *tx) {
+	if h == nil {
+		return
+	}
 	held := t.w.holding.Load()
-	if h == nil || held == nil || held.Nodes < 2 && !t.freed {
+	if held == nil { // it accepts something before it holds anything
+		held = &holding{tidings.Tenure{Epochs: &tidings.Epochs{}, Nodes: 2}}
+	}
+	if held.Nodes < 2 && !t.freed {
 		return
 	}
 	h.mu.Lock()

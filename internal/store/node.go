@@ -147,10 +147,13 @@ func (s *Store) KeepsHouse() bool {
 // Nodes tells how many nodes live and how many shards this one holds, as of the
 // last renewal.
 func (s *Store) Nodes() (nodes, shards int) {
+	if !s.w.remote {
+		return 1, tidings.Shards
+	}
 	if h := s.w.holding.Load(); h != nil {
 		return h.Nodes, h.Epochs.Count()
 	}
-	return 1, tidings.Shards
+	return 0, 0 // there was none so far
 }
 
 // Now is the time by the clock that the store goes by: this process's, corrected

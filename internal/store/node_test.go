@@ -24,6 +24,7 @@ func TestNodes(t *testing.T) {
 	t.Run("HouseIsKeptOnce", testHouseIsKeptOnce)
 	t.Run("AClockIsRightAfterALongWait", testAClockIsRightAfterALongWait)
 	t.Run("ANodeWithoutShardsTells", testANodeWithoutShardsTells)
+	t.Run("NoWakePassesAnEarlierEvent", testNoWakePassesAnEarlierEvent)
 }
 
 func TestNodesThroughPgBouncer(t *testing.T) { nodesOn(t, pgtest.Bouncer(t, pgtest.Start(t))) }
@@ -444,5 +445,32 @@ func testANodeWithoutShardsTells(t *testing.T) {
 				return false
 			}
 		})
+	}
+}
+
+// A node that accepts the second event of an issuance may not have heard of the
+// first, which another accepted: its lane is read from that on.
+func testNoWakePassesAnEarlierEvent(t *testing.T) {
+	url := database(t, t.TempDir())
+	other := node(t, url, nil)
+	var wakes []tidings.Wake
+	s, err := store.Open(t.Context(), store.Options{Database: url, OnWake: func(w []tidings.Wake) { wakes = append(wakes, w...) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	o := &opened{Store: other, org: organisation(t, other, "default")}
+	e := o.endpoint(t, "")
+	o.publish(t, tidings.IssuanceOffered, "i")
+	o.Store = s
+	o.publish(t, tidings.IssuanceCompleted, "i")
+	first := o.pending(t, e)[0]
+	if len(wakes) != 1 || len(wakes[0].Deliveries) != 0 || wakes[0].Due.After(first.Due) {
+		t.Errorf("the wake is %+v, but an event that is due at %v comes first", wakes, first.Due)
+	}
+	wakes = nil
+	o.publish(t, tidings.IssuanceOffered, "another")
+	if len(wakes) != 1 || len(wakes[0].Deliveries) != 1 {
+		t.Errorf("where nothing comes first, the wake is %+v", wakes)
 	}
 }

@@ -46,6 +46,7 @@ func TestPlansOnPostgreSQL(t *testing.T) {
 		{issuancesWaiting.byColumn(), "NULL", "Index Only Scan using queue_issuance on queue|Index Cond: (issuance_key = unnest.unnest)"},
 		{heldAnywhere, "1", "Index Only Scan using queue_issuance on queue|Index Cond: (issuance_key = $1)"},
 		{heldDue, "1, 1, 1", "using queue_issuance on queue|Index Cond: ((issuance_key = $1) AND (endpoint_id = $2)"},
+		{firstHeld, "1, 1, 1", "using queue_issuance on queue|Index Cond: ((issuance_key = $1) AND (endpoint_id = $2)"},
 		{moveAlong, "1, 1, 1, 1", "Index Scan using queue_issuance on queue|Index Cond: (issuance_key = $2)"},
 		{stillMissing, "1, 1, 1", "Index Scan using queue_issuance on queue|Index Cond: (issuance_key = $1)"},
 	} {
