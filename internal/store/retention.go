@@ -100,7 +100,7 @@ func (s *Store) drop(ctx context.Context, rows []oldDelivery, keepLate bool) (do
 			return err
 		}
 		if t.w.remote {
-			done = min(len(rows), dropAtOnce)
+			done = t.atOnce(len(rows))
 			if keepLate {
 				return t.dropDeliveries(slices.DeleteFunc(slices.Clone(rows[:done]), func(d oldDelivery) bool { return d.late }), looked)
 			}
@@ -118,9 +118,17 @@ func (s *Store) drop(ctx context.Context, rows []oldDelivery, keepLate bool) (do
 	return done, err
 }
 
-// dropAtOnce is how many rows go with a statement where each is a round trip: what
-// takes a millisecond or two.
-const dropAtOnce = 32
+// Where each statement is a round trip, rows are dropped many at once: as many as
+// the step has time for, at about dropTime each, and dropLeast in any case.
+const (
+	dropTime  = 30 * time.Microsecond
+	dropLeast = 16
+)
+
+// atOnce is how many of so many rows a step drops.
+func (t *tx) atOnce(rows int) int {
+	return min(rows, max(dropLeast, int(time.Until(t.until)/dropTime)))
+}
 
 // dropDeliveries is dropDelivery for many, in few statements.
 func (t *tx) dropDeliveries(old []oldDelivery, looked int64) error {
@@ -197,8 +205,9 @@ func (s *Store) dropEvents(ctx context.Context, before int64, limit int) (done i
 	err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) error {
 		if done = 0; t.w.remote {
 			var events rows
-			for ; done < min(len(keys), dropAtOnce); done++ {
-				events.add(keys[done])
+			for _, key := range keys[:t.atOnce(len(keys))] {
+				events.add(key)
+				done++
 			}
 			if err := t.writeRows(dropManyEvents, &events); err != nil {
 				return err
