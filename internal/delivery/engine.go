@@ -285,10 +285,14 @@ func (e *Engine) lane(key int64) *lane {
 		if !ok {
 			return nil
 		}
+		now := e.cfg.Now()
 		l = newLane(key)
 		l.epoch = epoch
 		l.lanes = e.lanes
-		l.checked = e.cfg.Now()
+		l.checked = now
+		if e.cfg.Sharded && now.Sub(e.shards.gained[tidings.ShardOf(key)]) < takenOver {
+			l.restart(now) // something may wait from before
+		}
 		e.lanes[key] = l
 	}
 	return l

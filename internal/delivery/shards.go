@@ -18,6 +18,10 @@ import (
 // may have begun: what is measured on two machines is never the same.
 const leaseMargin = 5 * time.Second
 
+// takenOver is for how long after a take-over a lane that is met for the first time
+// is read from its start: by then all that have something waiting are known.
+const takenOver = 10 * time.Second
+
 // shards is what an engine knows of them.
 type shards struct {
 	tenure   tidings.Tenure

@@ -206,3 +206,58 @@ func TestAChangeWhileAShardWasToBeGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// A node that takes a shard over and commits something for it at the same moment
+// still finds at once what waits there from before.
+func TestWhatWaitsIsFoundBesideWhatComes(t *testing.T) {
+	inWorld(t, delivery.Config{Sharded: true}, fine, func(t *testing.T, w *world) {
+		w.endpoint("a")
+		w.publish(1, "before")
+		w.publish(1, "beside")
+		rows, err := w.store.Pending(context.Background(), w.get("a").Key, tidings.QueuePosition{}, 2)
+		if err != nil || len(rows) != 2 {
+			t.Fatal(err)
+		}
+		after(time.Second)
+		held := &tidings.Epochs{}
+		for shard := range held {
+			held[shard] = 1
+		}
+		w.engine.Hold(tidings.Tenure{Epochs: held, Until: time.Now().Add(time.Hour), Nodes: 2})
+		w.engine.Wake([]tidings.Wake{{EndpointKey: rows[1].EndpointKey, Due: rows[1].Due, Deliveries: rows[1:]}})
+		after(time.Second)
+		w.expect(t, 2, "within a second of the take-over")
+	})
+}
+
+// Of two events of an issuance that other nodes accepted the first was not heard
+// of; something else has the lane read behind it. It is sent first all the same.
+func TestWhatIsReadNeverPassesWhatWasNotHeardOf(t *testing.T) {
+	inWorld(t, delivery.Config{Sharded: true}, fine, func(t *testing.T, w *world) {
+		w.hold(1, time.Hour, 0)
+		w.endpoint("a")
+		w.publish(1, "before")
+		after(time.Second)
+		unheard := func(issuance string) string {
+			w.deaf.Store(true)
+			defer w.deaf.Store(false)
+			return w.publish(1, issuance)[0]
+		}
+		first := unheard("i")
+		after(10 * time.Millisecond)
+		w.publish(1, "beside")
+		after(10 * time.Millisecond)
+		second := unheard("i")
+		w.engine.Wake([]tidings.Wake{{EndpointKey: w.get("a").Key, Due: time.Now()}})
+		after(time.Second)
+		var got []string
+		for _, s := range w.sent() {
+			if s.id == first || s.id == second {
+				got = append(got, s.id)
+			}
+		}
+		if !slices.Equal(got, []string{first, second}) {
+			t.Errorf("sent %v, want %s and then %s", got, first, second)
+		}
+	})
+}

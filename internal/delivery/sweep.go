@@ -58,10 +58,14 @@ func (e *Engine) findForgotten(ctx context.Context) {
 // onBusy hears that a lane has pending rows, and has it read if it seemed to
 // have none.
 func (e *Engine) onBusy(key int64, now time.Time) {
-	if l := e.lane(key); l != nil && l.quiet() && (l.target == nil || l.target.Enabled) {
-		l.restart(now)
-		e.touch(l, now)
+	l := e.lane(key)
+	if l == nil {
+		return
 	}
+	if l.quiet() && (l.target == nil || l.target.Enabled) {
+		l.restart(now)
+	}
+	e.touch(l, now)
 }
 
 // sweep begins with the lanes that have pending deliveries at the start.

@@ -58,6 +58,7 @@ func (s *Store) KeepLease(ctx context.Context, free []int, leaving bool) (out ti
 		if err := t.freeShards(free); err != nil {
 			return err
 		}
+		t.freed = t.freed || t.w.holding.Load() == nil // it is new: the others look at once who is there
 		held, nobodys := 0, 0
 		err := t.queryRow("SELECT (SELECT count(*) FROM node WHERE leaving = 0), (SELECT count(*) FROM shard WHERE node = $1), (SELECT count(*) FROM shard WHERE node = 0)",
 			[]any{t.w.node}, &out.Nodes, &held, &nobodys)
