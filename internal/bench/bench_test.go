@@ -39,7 +39,7 @@ func scenarios(t *testing.T, store, database string, names ...string) {
 	var shown []bench.Row
 	rows, err := bench.Run(t.Context(), bench.Config{
 		Binary: apptest.Binary(t, false), Dir: t.TempDir(), Database: database, Scenarios: names,
-		Sizes: bench.Sizes{Window: 200 * time.Millisecond, Idle: 20, Pending: 2000, History: 1000, Endpoints: 10},
+		Sizes: bench.Sizes{Window: 200 * time.Millisecond, Idle: 20, Pending: 20_000, History: 1000, Endpoints: 10},
 	}, func(r bench.Row) { shown = append(shown, r) })
 	if err != nil {
 		t.Fatal(err)
