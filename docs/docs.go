@@ -7,5 +7,6 @@ import "embed"
 // Files are the pages and, of the pictures, those that they show.
 //
 //go:embed *.md decisions/*.md
+//go:embed images/cost-backlog-sqlite.svg images/cost-endpoints-sqlite.svg images/cost-fanout-sqlite.svg images/cost-history-sqlite.svg
 //go:embed images/endpoint-failing-light.png images/issuance-completed-light.png images/overview-busy-light.png
 var Files embed.FS
