@@ -76,10 +76,10 @@ func (s Defer) apply(i *Issuance, now time.Time) ([]EventType, error) {
 	switch {
 	case c == nil:
 		return nil, RefusedUnknown
+	case i.State == StateDelivered || i.State == StateCompleted || i.Deferral != DeferralPending:
+		return nil, RefusedNotDeferred // approved meanwhile: it can be had
 	case i.State != StateRedeemed && i.State != StateDeferred:
 		return nil, RefusedEnded
-	case i.Deferral != DeferralPending:
-		return nil, RefusedNotDeferred // approved meanwhile: it can be had
 	}
 	c.HolderKeys = s.Keys
 	i.State, i.UpdatedAt = StateDeferred, now
