@@ -52,6 +52,7 @@ func receive(ctx context.Context) error {
 		Verifier: &webhook.Verifier{Secrets: []webhook.Secret{secret}}, // while one is rotated: both
 		Inbox:    inbox,
 		Process:  process,
+		Timeout:  20 * time.Second, // what a crash interrupts is taken up again a minute after that
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:"+cmp.Or(os.Getenv("PORT"), "3000"))
 	if err != nil {

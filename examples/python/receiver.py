@@ -142,11 +142,11 @@ def main():
         sys.exit("set WEBHOOK_SECRET to the secret of the endpoint, whsec_…")
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "3000"))), Receiver)
     server.key, server.inbox = base64.b64decode(secret[len("whsec_"):]), Inbox(os.environ.get("INBOX", "inbox.db"))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
-    print(f"listening on http://127.0.0.1:{server.server_port}{PATH}", flush=True)
     server.inbox.worker.start()
-    try:
+    try:  # a signal must find nothing that would not be stopped
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: sys.exit(0))
+        print(f"listening on http://127.0.0.1:{server.server_port}{PATH}", flush=True)
         server.serve_forever()
     finally:
         server.inbox.stop()

@@ -38,7 +38,7 @@ func startExample(t *testing.T, secret webhook.Secret, folder string, command []
 	if err := e.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	e.killed = time.AfterFunc(programLife, func() { e.cmd.Process.Kill() })
+	e.killed = time.AfterFunc(3*programLife, func() { e.cmd.Process.Kill() })
 	t.Cleanup(func() {
 		if e.cmd.ProcessState == nil {
 			e.kill()
