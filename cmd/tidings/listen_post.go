@@ -168,10 +168,10 @@ func (o outcome) mend() string {
 		return "the route takes no POST, and webhooks are posted"
 	case o.status == http.StatusGone:
 		return "410 says that nobody wants webhooks there any more; a server would disable the endpoint"
-	case tidings.SaysTimestamp(o.excerpt):
-		return "the clocks of your receiver and of this machine differ, or it verifies late: a webhook is refused five minutes after it was sent"
 	case o.status >= 500:
 		return "your receiver failed inside: its own log has the error. Often the body was parsed before the signature was verified, or the secret is not set"
+	case tidings.SaysTimestamp(o.excerpt):
+		return "the clocks of your receiver and of this machine differ, or it verifies late: a webhook is refused five minutes after it was sent"
 	}
 	mend := "does your receiver verify with the secret of tidings listen --print-secret, which is not that of an endpoint? Else the body was parsed before the signature was verified: take its bytes as they came (Express: express.raw on this route, before express.json)"
 	if o.status == http.StatusUnauthorized || o.status == http.StatusForbidden {

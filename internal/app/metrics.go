@@ -48,6 +48,7 @@ func failureReasons() (out []string) {
 		delivery.OutcomeUnavailable, delivery.OutcomeServerError, delivery.OutcomeUnexpected} {
 		out = append(out, string(o))
 	}
+	out = append(out, "signature") // it could not be signed
 	for _, c := range egress.Codes {
 		if c != egress.CodeCanceled { // those are not attempts
 			out = append(out, string(c))

@@ -22,6 +22,7 @@ import (
 	"tidings"
 	"tidings/internal/console"
 	"tidings/internal/delivery"
+	"tidings/internal/server"
 )
 
 // traces follow a request over the commit of what it changed to each attempt to
@@ -90,7 +91,10 @@ func (t *traces) requests(next http.Handler) http.Handler {
 				return
 			}
 		}
-		ctx := w3c.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		ctx := r.Context()
+		if strings.HasPrefix(r.URL.Path, server.Prefix+"/") { // wallets and browsers are strangers: their traces begin here
+			ctx = w3c.Extract(ctx, propagation.HeaderCarrier(r.Header))
+		}
 		ctx, span := t.tracer.Start(ctx, "request", trace.WithSpanKind(trace.SpanKindServer))
 		defer span.End()
 		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}

@@ -144,7 +144,7 @@ func (c *Console) issuance(ctx context.Context, r *request) (tidings.Issuance, e
 // issuanceAnswer is the page of an issuance, with why something was not done,
 // if it was not.
 func (c *Console) issuanceAnswer(ctx context.Context, r *request, i tidings.Issuance, problem string) (answer, error) {
-	p := issuancePage{Issuance: i, Open: i.State == tidings.StateOffered && c.cfg.Now().Before(i.ExpiresAt), Live: true, Outcome: outcome(i),
+	p := issuancePage{Issuance: i, Open: i.State == tidings.StateOffered && c.cfg.Now().Before(i.ExpiresAt), Live: problem == "", Outcome: outcome(i),
 		CanCancel: !i.State.Terminal() && i.State != tidings.StateDelivered, CanDecide: !i.State.Terminal() && i.Deferral == tidings.DeferralPending,
 		CanReissue: i.State.Terminal() && !i.ClaimsDeleted(), Once: newRequestID(), Problem: problem}
 	templates, err := c.allTemplates(ctx, r)

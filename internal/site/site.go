@@ -137,7 +137,7 @@ const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-actio
 
 // referencePolicy is for the component, which is a script, sets styles, draws its
 // icons as data and calls the API. It gets nothing from elsewhere either.
-const referencePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+const referencePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // ServeHTTP answers one request.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {

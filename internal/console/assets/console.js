@@ -21,6 +21,18 @@ function tick() {
   }
 }
 
+// A form is sent once: the answer to a second press would replace that to the
+// first, which may show what is shown once only.
+addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.getAttribute("method")?.toLowerCase() !== "post") return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "1";
+});
+addEventListener("pageshow", () => {
+  for (const form of document.forms) delete form.dataset.sent;
+});
+
 // busy tells whether somebody is at work in an element, so that it must stay.
 function busy(element) {
   const inside = element.contains(document.activeElement) && document.activeElement !== document.body;
