@@ -113,7 +113,9 @@ export class Tidings {
       if (!expiresAt || Date.now() < expiresAt.getTime() + leeway || [...told].some(isEnd)) continue
       this.#sessions.get(id).expiresAt = undefined // once; a change sets it again
       try {
-        this.#look(await this.#agent.openid4vc.issuer.getIssuanceSessionById(id))
+        const session = await this.#agent.openid4vc.issuer.getIssuanceSessionById(id)
+        this.#look(session)
+        if (!(session.expiresAt > expiresAt)) this.#sessions.get(id).expiresAt = undefined // the look has set it
       } catch (error) {
         this.#sessions.get(id).expiresAt = expiresAt
         console.error(`${id} could not be read, trying again:`, error.message)
