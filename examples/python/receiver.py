@@ -46,7 +46,7 @@ class Inbox:
         self.db = sqlite3.connect(path, check_same_thread=False)
         self.lock = threading.Lock()  # one connection, several threads
         self.wake, self.stopping = threading.Event(), threading.Event()
-        self.worker = threading.Thread(target=self.run)
+        self.worker = threading.Thread(target=self.run, daemon=True)
         with self.lock, self.db:
             self.db.execute(
                 """CREATE TABLE IF NOT EXISTS inbox (
@@ -93,7 +93,8 @@ class Inbox:
         """Waits for the work that is under way, so that it is not done again at the next start."""
         self.stopping.set()
         self.wake.set()
-        self.worker.join()
+        if self.worker.is_alive():
+            self.worker.join()
 
 
 def process(webhook_id, event, sample):
@@ -142,11 +143,11 @@ def main():
         sys.exit("set WEBHOOK_SECRET to the secret of the endpoint, whsec_…")
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "3000"))), Receiver)
     server.key, server.inbox = base64.b64decode(secret[len("whsec_"):]), Inbox(os.environ.get("INBOX", "inbox.db"))
-    server.inbox.worker.start()
     try:  # a signal must find nothing that would not be stopped
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: sys.exit(0))
         print(f"listening on http://127.0.0.1:{server.server_port}{PATH}", flush=True)
+        server.inbox.worker.start()
         server.serve_forever()
     finally:
         server.inbox.stop()
