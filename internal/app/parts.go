@@ -59,7 +59,7 @@ const (
 	// step reads all of them before it knows how many it has time for.
 	houseLeast = 16
 	// While they do, there is a pause between two steps.
-	housePause = 5 * time.Millisecond
+	housePause = 10 * time.Millisecond
 )
 
 // keepHouse does what needs doing now and then: it ends the deliveries of

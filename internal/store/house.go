@@ -9,9 +9,9 @@ import "time"
 
 const (
 	// shareBeside is the part of a batch's time that house-keeping may add.
-	shareBeside = 3
+	shareBeside = 4
 	// leastShare lets a step do something also where batches take no time.
-	leastShare = 300 * time.Microsecond
+	leastShare = 100 * time.Microsecond
 	// aloneShare is for a step by itself, about what a commit takes.
 	aloneShare = time.Millisecond
 	// quietShare is for a step when there is nobody else.
