@@ -68,6 +68,11 @@ var (
 	dropManyEvents   = bulkStatement{before: "DELETE FROM event WHERE id IN (", behind: ")" + unnamed, types: "i", cast: true}
 	issuancesWaiting = bulkStatement{before: "WITH v (issuance) AS (", types: "i", cast: true,
 		behind: ") SELECT v.issuance FROM v WHERE (SELECT 1 FROM queue WHERE issuance_key = v.issuance LIMIT 1) = 1"}
+	// The pluses keep the database from walking the endpoint's queue and history.
+	stillMissing = bulkStatement{before: "WITH v (issuance, endpoint, event) AS (", types: "iii", cast: true,
+		behind: `) SELECT v.event FROM v WHERE (SELECT 1 FROM event e WHERE e.id = v.event) = 1
+			AND (SELECT 1 FROM queue q WHERE q.issuance_key = v.issuance AND +q.endpoint_id = v.endpoint AND q.event_id = v.event LIMIT 1) IS NULL
+			AND (SELECT 1 FROM delivery d WHERE d.event_id = v.event AND +d.endpoint_id = v.endpoint AND d.status = 'delivered' LIMIT 1) IS NULL`}
 	fanoutsOf = bulkStatement{before: "WITH v (organisation) AS (", types: "i", cast: true,
 		behind: ") SELECT v.organisation, p.id, p.filter_types FROM v CROSS JOIN endpoint p ON p.organisation_id = v.organisation AND p.deleted_at IS NULL ORDER BY p.id"}
 )
@@ -102,7 +107,7 @@ func (s bulkStatement) text(n int) string {
 // bulkTexts are the texts of all sizes.
 var bulkTexts = func() map[string][len(bulkSizes)]string {
 	all := map[string][len(bulkSizes)]string{}
-	for _, s := range []bulkStatement{insertEvents, insertQueue, insertDeliveries, insertAttempts, deleteEnded, countLanes, issuancesWaiting, fanoutsOf,
+	for _, s := range []bulkStatement{insertEvents, insertQueue, insertDeliveries, insertAttempts, deleteEnded, countLanes, issuancesWaiting, stillMissing, fanoutsOf,
 		deleteAttempts, deleteDeliveries, countOff, dropManyEvents} {
 		var texts [len(bulkSizes)]string
 		for i, n := range bulkSizes {

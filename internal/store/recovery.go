@@ -124,15 +124,13 @@ func (s *Store) recoverStep(ctx context.Context, r recovery, limit int) (done in
 			return err
 		}
 		recovered := 0
-		for ; done < len(events) && e.DeletedAt == nil && (done == 0 || !t.over()); done++ {
-			if !events[done].missing(r, e) {
-				continue
-			}
-			again, err := s.recoverOne(t, events[done], r)
+		for done < len(events) && e.DeletedAt == nil && (done == 0 || !t.over()) {
+			some := events[done:min(done+recoveredTogether, len(events))]
+			again, err := s.recoverSome(t, some, r, e)
 			if err != nil {
 				return err
 			}
-			recovered += again
+			done, recovered = done+len(some), recovered+again
 		}
 		if done > 0 {
 			r.cursor = events[done-1].key
@@ -178,17 +176,12 @@ func (x pastEvent) about(e tidings.Endpoint) bool {
 // The pluses keep the database from walking the endpoint's queue and history. In
 // any other order than that of its groups it would sort all that is left of the
 // feed, for each step.
-const (
-	eventsOf = `SELECT e.id, e.issuance_key, e.created_at, e.type, e.test, e.body, max(d.id), max(d.ended_at),
+const eventsOf = `SELECT e.id, e.issuance_key, e.created_at, e.type, e.test, e.body, max(d.id), max(d.ended_at),
 			max(CASE d.status WHEN 'delivered' THEN 1 ELSE 0 END) = 1
 			OR EXISTS (SELECT 1 FROM queue q WHERE q.issuance_key = e.issuance_key AND +q.endpoint_id = $6 AND q.event_id = e.id)
 		FROM event e LEFT JOIN delivery d ON d.event_id = e.id AND +d.endpoint_id = $6
 		WHERE e.organisation_id = $1 AND e.position > $2 AND e.position < $3 AND e.created_at <= $4
 		GROUP BY e.position, e.id ORDER BY e.position, e.id LIMIT $5`
-	stillMissing = `SELECT EXISTS (SELECT 1 FROM event WHERE id = $3)
-		AND NOT EXISTS (SELECT 1 FROM queue WHERE issuance_key = $1 AND +endpoint_id = $2 AND event_id = $3)
-		AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = $3 AND +endpoint_id = $2 AND status = 'delivered')`
-)
 
 func (s *Store) eventsFrom(ctx context.Context, r recovery, limit int) (out []pastEvent, err error) {
 	err = s.query(ctx, eventsOf, []any{r.organisation, r.cursor, r.end(), r.until, limit, r.endpoint}, func(row scanner) error {
@@ -200,28 +193,54 @@ func (s *Store) eventsFrom(ctx context.Context, r recovery, limit int) (out []pa
 	return out, err
 }
 
-// recoverOne sends an event again unless somebody else has done so since it was
-// read. A delivery that was never made belongs to the event's own from now on.
-func (s *Store) recoverOne(t *tx, x pastEvent, r recovery) (int, error) {
-	var missing bool
-	if err := t.queryRow(stillMissing, []any{x.issuance, r.endpoint, x.key}, &missing); err != nil || !missing {
-		return 0, err
-	}
-	if !x.failed.Valid {
-		if _, err := t.exec("UPDATE event SET fanout = fanout + 1 WHERE id = $1", x.key); err != nil {
-			return 0, err
+// recoveredTogether is how many events a recovery takes up at a time: a statement
+// costs more than its rows.
+const recoveredTogether = 4
+
+// recoverSome sends those events again that are missing, unless somebody else has
+// done so since they were read, and tells how many. A delivery that was never made
+// belongs to the event's own from now on.
+func (s *Store) recoverSome(t *tx, events []pastEvent, r recovery, e tidings.Endpoint) (recovered int, err error) {
+	var asked, counts rows
+	for _, x := range events {
+		if x.missing(r, e) {
+			asked.add(x.issuance, r.endpoint, x.key)
 		}
 	}
-	now := fromMillis(t.now)
-	d := tidings.PendingDelivery{Key: t.key(), OrganisationKey: r.organisation, EndpointKey: r.endpoint, EventKey: x.key, EventID: s.ids.public(x.key),
-		EventType: x.typ, IssuanceKey: x.issuance, Body: x.body, Due: now, CreatedAt: now, RetryOf: x.failed.Int64}
-	var err error
-	if d.Trace, err = t.traceOf(x.key); err != nil {
-		return 0, err
-	}
-	held, err := t.mayBeHeld(&d)
+	missing := map[int64]bool{}
+	err = t.readRows(stillMissing, &asked, func(row scanner) error {
+		var key int64
+		err := row.Scan(&key)
+		missing[key] = true
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
-	return 1, t.enqueue(d, held)
+	t.direct = t.isolate
+	now := fromMillis(t.now)
+	for _, x := range events {
+		if !missing[x.key] {
+			continue
+		}
+		if !x.failed.Valid {
+			counts.add(x.key, -1)
+		}
+		d := tidings.PendingDelivery{Key: t.key(), OrganisationKey: r.organisation, EndpointKey: r.endpoint, EventKey: x.key, EventID: s.ids.public(x.key),
+			EventType: x.typ, IssuanceKey: x.issuance, Body: x.body, Due: now, CreatedAt: now, RetryOf: x.failed.Int64}
+		if d.Trace, err = t.traceOf(x.key); err != nil {
+			return 0, err
+		}
+		held, err := t.mayBeHeld(&d)
+		if err != nil {
+			return 0, err
+		}
+		if err := t.enqueue(d, held); err != nil {
+			return 0, err
+		}
+	}
+	if err := t.writeRows(countOff, &counts); err != nil {
+		return 0, err
+	}
+	return len(missing), t.oneByOne()
 }
