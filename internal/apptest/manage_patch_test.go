@@ -29,8 +29,12 @@ func TestPatchChangesEveryField(t *testing.T) {
 	if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(endpointOf(t, a.API, id), want) {
 		t.Errorf("changed to %+v, want %+v", got, want)
 	}
+	audited := actions(a.API, id)
 	if got := change(t, a.API, id, apptest.Object{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("an empty patch changed it to %+v", got)
+	}
+	if now := actions(a.API, id); !slices.Equal(now, audited) {
+		t.Errorf("the audit log tells of a patch that asked for nothing: %v, before it %v", now, audited)
 	}
 	got = change(t, a.API, id, apptest.Object{"filterTypes": []string{}, "description": "", "headers": apptest.Object{}, "rateLimit": 0, "retrySchedule": []int{}, "signatures": []string{"v1"}, "maxInFlight": 8})
 	want = was

@@ -175,6 +175,10 @@ func (s *Store) UpdateEndpoint(ctx context.Context, org int64, id string, p tidi
 		if err := p.Check(before.Settings); err != nil {
 			return err
 		}
+		if changed(p) == "" {
+			e = before
+			return nil
+		}
 		if err := s.applyPatch(t, before, p); err != nil {
 			return err
 		}
