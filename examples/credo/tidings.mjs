@@ -33,7 +33,7 @@ export class Tidings {
   #journal // a line for each event that Tidings has taken, so that it is not told again
   #sessions = new Map() // by id: {told: types, expiresAt}; those that have ended stay, so that none ends twice
   #queue = [] // events that Tidings has not taken so far
-  #first // there was no journal: this is the first start
+  #first = true // the journal does not say that there was a start before
   #sending // while requests are made
   #timer
   #token = { text: '', until: 0 }
@@ -43,11 +43,11 @@ export class Tidings {
   constructor(agent, { url, clientId, clientSecret, journal, look = 1_000 }) {
     this.#agent = agent
     this.#options = { url: url.replace(/\/+$/, ''), clientId, clientSecret, look }
-    this.#first = !existsSync(journal)
-    for (const line of this.#first ? [] : readFileSync(journal, 'utf8').split('\n')) {
+    for (const line of existsSync(journal) ? readFileSync(journal, 'utf8').split('\n') : []) {
       try {
-        const { id, type } = JSON.parse(line)
-        this.#session(id).told.add(type)
+        const { id, type, begun } = JSON.parse(line)
+        if (begun) this.#first = false
+        else this.#session(id).told.add(type)
       } catch {
         // Empty, or torn by a crash: Tidings drops what it is told twice.
       }
@@ -59,10 +59,9 @@ export class Tidings {
   async start() {
     this.#agent.events.on(OpenId4VcIssuerEvents.IssuanceSessionStateChanged, this.#changed)
     const records = this.#agent.dependencyManager.resolve(OpenId4VcIssuanceSessionRepository)
-    for (const session of await records.getAll(this.#agent.context)) {
-      if (this.#first) this.#passOver(session)
-      this.#look(session)
-    }
+    const sessions = await records.getAll(this.#agent.context)
+    if (this.#first) this.#passOver(sessions)
+    for (const session of sessions) this.#look(session)
     this.#timer = setInterval(() => this.#lookForEnds(), this.#options.look)
   }
 
@@ -82,10 +81,12 @@ export class Tidings {
     return this.#sessions.get(id)
   }
 
-  #passOver(session) {
-    const before = eventsOf(session).filter((type) => !this.#session(session.id).told.has(type)) // but for what an event has brought already
-    for (const type of before) this.#session(session.id).told.add(type)
-    if (before.length > 0) this.#note(before.map((type) => ({ id: session.id, type })))
+  /** Takes what happened before the first start as told, and notes at the end of it that it has begun: a crash before that leaves the next start the first. */
+  #passOver(sessions) {
+    const before = sessions.flatMap((session) => eventsOf(session).map((type) => ({ id: session.id, type })))
+    const unknown = before.filter(({ id, type }) => !this.#session(id).told.has(type)) // but for what an event has brought already
+    for (const { id, type } of unknown) this.#session(id).told.add(type)
+    this.#note([...unknown, { begun: true }])
   }
 
   /** Queues what a record stands for and was not told so far. After an end there is nothing more. */

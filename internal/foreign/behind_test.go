@@ -162,7 +162,7 @@ func TestBehindCredoNothingIsLost(t *testing.T) {
 	// down: what is told once more makes no second event.
 	b.kill()
 	journal := filepath.Join(b.folder, "told.jsonl")
-	if err := os.WriteFile(journal, nil, 0o600); err != nil {
+	if err := os.WriteFile(journal, []byte("\n{\"begun\":true}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b.start()
@@ -170,4 +170,32 @@ func TestBehindCredoNothingIsLost(t *testing.T) {
 	w.told(last, "offered")
 	w.told(before, "offered", "completed")
 	w.told(during, "offered", "completed")
+}
+
+// A first start that is cut off leaves a journal that says nothing. The next one
+// is the first again, and tells no history.
+func TestBehindCredoAFirstStartThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := newBehind(w)
+	if err := w.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	history, _ := b.offer(600)
+	b.kill()
+	if err := os.WriteFile(filepath.Join(b.folder, "told.jsonl"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.Restart()
+	b.start()
+	fresh, _ := b.offer(600)
+	w.told(fresh, "offered")
+	w.receiver.Until(func(got []apptest.Received) bool {
+		for _, r := range got {
+			if strings.Contains(string(r.Body), history) {
+				t.Errorf("the second start tells of what was before the first: %s", r.Body)
+			}
+		}
+		return true
+	})
 }
