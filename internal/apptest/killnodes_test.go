@@ -1,17 +1,14 @@
 package apptest_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"tidings"
 	"tidings/internal/app"
 	"tidings/internal/apptest"
 	"tidings/internal/localca"
@@ -28,10 +25,7 @@ type cluster struct {
 	apis   []*apptest.API
 	tally  *tally
 	paths  []string
-
-	mu    sync.Mutex
-	begun map[string]bool // stories whose first event was answered with 2xx, by path and issuance
-	early map[string]bool // those whose second one was before that
+	order  *stories
 }
 
 // nodeLease is that of the nodes under test: short, and so are attempts.
@@ -43,7 +37,7 @@ func startCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, server: pgtest.NewServer(t), tally: newTally(), begun: map[string]bool{}, early: map[string]bool{}}
+	c := &cluster{t: t, server: pgtest.NewServer(t), tally: newTally(), order: newStories(t)}
 	url := pgtest.NewDatabase(t, c.server.URL)
 	for range 3 {
 		way := pgtest.NewProxy(t, url)
@@ -65,7 +59,7 @@ func startCluster(t *testing.T) *cluster {
 		}
 		c.tally.take(r.URL.Path, got, status)
 		if status < 300 {
-			c.inOrder(r.URL.Path, got)
+			c.order.took(r.URL.Path, got)
 		}
 		w.WriteHeader(status)
 	})
@@ -101,32 +95,6 @@ func (c *cluster) takeEachOthersTokens() {
 			c.t.Errorf("another node's token is answered with %d", answer.StatusCode)
 		}
 	}
-}
-
-// inOrder holds that no story's end is taken before its beginning, unless that
-// failed so often that it no longer held up what follows.
-func (c *cluster) inOrder(path string, got apptest.Received) {
-	var e struct {
-		EventType string
-		Payload   struct{ OpenID4VCIssuanceID string }
-	}
-	if err := json.Unmarshal(got.Body, &e); err != nil {
-		c.t.Error(err)
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	story := path + " " + e.Payload.OpenID4VCIssuanceID
-	if e.EventType != offered {
-		c.early[story] = !c.begun[story]
-		return
-	}
-	c.begun[story] = true
-	attempt, err := strconv.Atoi(got.Header.Get("Webhook-Attempt"))
-	if err != nil || c.early[story] && attempt <= tidings.HeldRetries+1 {
-		c.t.Errorf("%s ended before its beginning came, at attempt %d", story, attempt)
-	}
-	delete(c.early, story)
 }
 
 // tell publishes stories of two events, each by another node, until stop.

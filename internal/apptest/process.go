@@ -99,6 +99,9 @@ func environment() (out []string) {
 // its commands too.
 func (p *Process) Use(database string) { p.env = append(p.env, "TIDINGS_DATABASE="+database) }
 
+// Replace has the process be another binary from its next start on.
+func (p *Process) Replace(binary string) { p.binary = binary }
+
 // freeAddress gives a loopback address below the ports that systems give to
 // outgoing connections, so that it is free again for the next start.
 func freeAddress(t testing.TB) string {
@@ -315,14 +318,20 @@ func Binary(t testing.TB, race bool) string {
 		binaries.dir, binaries.byRace = dir, map[bool]string{}
 	}
 	path := filepath.Join(binaries.dir, fmt.Sprintf("tidings-race-%t", race))
-	ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
-	defer cancel()
-	build := exec.CommandContext(ctx, "go", "build", fmt.Sprintf("-race=%t", race), "-o", path, "tidings/cmd/tidings")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the binary: %v\n%s", err, bytes.TrimSpace(out))
-	}
+	build(t, path, fmt.Sprintf("-race=%t", race))
 	binaries.byRace[race] = path
 	return path
+}
+
+// build builds the product with some flags.
+func build(t testing.TB, path string, flags ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
+	defer cancel()
+	args := append(append([]string{"build"}, flags...), "-o", path, "tidings/cmd/tidings")
+	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		t.Fatalf("building the binary: %v\n%s", err, bytes.TrimSpace(out))
+	}
 }
 
 // Main runs the tests of a package that starts processes, and removes what was

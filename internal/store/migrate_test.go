@@ -1,17 +1,22 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
+	"time"
 
 	"tidings"
+	"tidings/internal/pgtest"
 )
 
 // before holds what a store of the first schema may hold: a delivery of each
@@ -133,4 +138,93 @@ func TestMigrationsOfPostgreSQLOnlyAdd(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A new version brings the schema up to date while a server of this one works and
+// somebody reads a table for long, as a backup does: neither waits for the other.
+func TestAMigrationHoldsNobodyUp(t *testing.T) {
+	url := pgtest.NewDatabase(t, pgtest.Start(t))
+	s, err := Open(t.Context(), Options{Database: url, Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.CreateClient(t.Context(), "default", tidings.Client{ID: "a", Scopes: tidings.AllScopes}); err != nil {
+		t.Fatal(err)
+	}
+	org, err := s.OrganisationBySlug(t.Context(), "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(when string) {
+		t.Helper()
+		if _, err := s.Publish(t.Context(), org.Key, []tidings.NewEvent{{Type: tidings.IssuanceOffered, IssuanceID: "i"}}, nil); err != nil {
+			t.Errorf("publishing %s: %v", when, err)
+		}
+		if _, err := s.Events(t.Context(), org.Key, tidings.EventFilter{}, tidings.Page{}); err != nil {
+			t.Errorf("reading %s: %v", when, err)
+		}
+	}
+	publish("before")
+
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	backup, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backup.Rollback()
+	if _, err := backup.Exec("SELECT count(*) FROM event"); err != nil {
+		t.Fatal(err)
+	}
+	next, have := nextVersion(t, "ALTER TABLE event ADD COLUMN next BIGINT NOT NULL DEFAULT 0;")
+	type outcome struct {
+		ran int
+		err error
+	}
+	migrated := make(chan outcome, 1)
+	go func() {
+		ran, err := migratePostgres(context.Background(), db, next, false, slog.New(slog.DiscardHandler))
+		migrated <- outcome{ran, err}
+	}()
+	for waiting := 0; waiting == 0; {
+		if err := db.QueryRow("SELECT count(*) FROM pg_locks WHERE relation = 'event'::regclass AND NOT granted").Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish("while the migration waits for the backup")
+	if err := backup.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-migrated; got.err != nil || got.ran != 1 {
+		t.Errorf("%d migrations ran, want one: %v", got.ran, got.err)
+	}
+	publish("on the new schema")
+
+	want := fmt.Sprintf("the database has schema version %d, this program knows up to %d: it was written by a newer tidings", have+1, have)
+	if _, err := Open(t.Context(), Options{Database: url}); err == nil || err.Error() != want {
+		t.Errorf("opening it anew: %v, want: %s", err, want)
+	}
+}
+
+// nextVersion has the migrations of PostgreSQL, and one more. It tells how many
+// there are without that.
+func nextVersion(t *testing.T, text string) (all fstest.MapFS, have int) {
+	t.Helper()
+	files, err := fs.Glob(migrations, "migrations/postgres/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = fstest.MapFS{fmt.Sprintf("migrations/postgres/%04d_next.sql", len(files)+1): {Data: []byte(text)}}
+	for _, file := range files {
+		data, err := migrations.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[file] = &fstest.MapFile{Data: data}
+	}
+	return all, len(files)
 }

@@ -50,13 +50,14 @@ func parsed(url string, limit time.Duration) (*pgx.ConnConfig, error) {
 // sessionTimeouts are the settings that end what hangs, in milliseconds. Behind a
 // pooler a writer's transaction makes them.
 func sessionTimeouts(limit time.Duration) map[string]string {
-	milliseconds := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 	return map[string]string{
 		"statement_timeout": milliseconds(limit), "tcp_user_timeout": milliseconds(limit),
 		// Less, so that those who wait for their turn behind it do not give up first.
 		"idle_in_transaction_session_timeout": milliseconds(limit / 2),
 	}
 }
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // behindPooler tells whether a pooler, such as PgBouncer, stands before the
 // database: then the process that serves a statement is none that the connection

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -51,7 +52,7 @@ func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *s
 	if err := newEnough(ctx, pool, o.Timeout); err != nil {
 		return nil, nil, nil, err
 	}
-	_, err = migratePostgres(ctx, pool, o.Shared)
+	_, err = migratePostgres(ctx, pool, migrations, o.Shared, o.Log)
 	return p, pool, readers, err
 }
 
@@ -83,7 +84,7 @@ func Migrate(ctx context.Context, url string) (ran int, err error) {
 	if err := newEnough(ctx, pool, o.Timeout); err != nil {
 		return 0, err
 	}
-	return migratePostgres(ctx, pool, false)
+	return migratePostgres(ctx, pool, migrations, false, slog.Default())
 }
 
 // writers is how many connections the writer's pool has: the writer's, the
@@ -149,11 +150,45 @@ func patient(ctx context.Context, t *sql.Tx) error {
 	return err
 }
 
-// migratePostgres runs the migrations that the database has not had yet, all in
-// one transaction under a lock of that transaction, which a pooler leaves alone. It
-// tells how many those were.
-func migratePostgres(ctx context.Context, pool *sql.DB, shared bool) (ran int, err error) {
-	files, err := fs.Glob(migrations, "migrations/postgres/*.sql")
+const (
+	// migrateLockWait is how long a migration waits for a table: whoever comes
+	// meanwhile waits behind it. It is less than PostgreSQL takes to find a deadlock,
+	// which would end either side.
+	migrateLockWait = 400 * time.Millisecond
+	// migratePause is before it tries again.
+	migratePause = 2 * time.Second
+)
+
+// migratePostgres runs the migrations that the database has not had yet, and tells
+// how many those were. Where somebody holds a table for long, such as a backup, it
+// gives way to those who would wait behind it, and tries again.
+func migratePostgres(ctx context.Context, pool *sql.DB, from fs.FS, shared bool, log *slog.Logger) (ran int, err error) {
+	for {
+		if ran, err = migrateAll(ctx, pool, from, shared); !held(err) {
+			return ran, err
+		}
+		log.Warn("the schema cannot be brought up to date while somebody uses it for long, such as a backup: it is tried again", "error", err)
+		select {
+		case <-time.After(migratePause):
+		case <-ctx.Done():
+			return 0, err
+		}
+	}
+}
+
+// held tells whether an error says that a table is somebody else's for too long.
+func held(err error) bool {
+	const lockNotAvailable, deadlock = "55P03", "40P01"
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == lockNotAvailable || e.Code == deadlock)
+}
+
+// migrateAll runs the migrations in one transaction under locks of that
+// transaction, which a pooler leaves alone. Servers work on the schema meanwhile: it
+// takes its turn among those who write, as two that hold what the other wants next
+// would both wait in vain.
+func migrateAll(ctx context.Context, pool *sql.DB, from fs.FS, shared bool) (ran int, err error) {
+	files, err := fs.Glob(from, "migrations/postgres/*.sql")
 	if err != nil {
 		return 0, err
 	}
@@ -172,11 +207,14 @@ func migratePostgres(ctx context.Context, pool *sql.DB, shared bool) (ran int, e
 	if err != nil {
 		return 0, owners(err)
 	}
-	if err := checkSchema(have, len(files), shared); err != nil {
-		return 0, err
+	if err := checkSchema(have, len(files), shared); err != nil || have == len(files) {
+		return 0, errors.Join(err, t.Commit())
+	}
+	if _, err := t.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1), set_config('lock_timeout', $2, true)", int64(lockWrite), milliseconds(migrateLockWait)); err != nil {
+		return 0, fmt.Errorf("taking a turn to write: %w", err)
 	}
 	for i := have; i < len(files); i++ {
-		text, err := migrations.ReadFile(files[i])
+		text, err := fs.ReadFile(from, files[i])
 		if err != nil {
 			return 0, err
 		}
