@@ -13,10 +13,10 @@ const (
 	// so often that it is a tenth of all work.
 	heapGrowth = 400
 	// leastLimit is what the Go runtime's memory is held to all the same, by more
-	// collections; twice what lives where that is more, as Go's own setting would,
-	// and runtimeRest for its stacks and tables.
+	// collections; half more than what lives where that is more, and runtimeRest
+	// for its stacks and tables and for what is thrown away meanwhile.
 	leastLimit  = 48 << 20
-	runtimeRest = 16 << 20
+	runtimeRest = 24 << 20
 )
 
 // collectLess sets the collector so. An operator's own setting is left alone.
@@ -40,4 +40,4 @@ func afterCollection(s *sentinel) {
 	runtime.SetFinalizer(s, afterCollection)
 }
 
-func memoryLimit(live uint64) int64 { return int64(max(leastLimit, 2*live+runtimeRest)) }
+func memoryLimit(live uint64) int64 { return int64(max(leastLimit, live+live/2+runtimeRest)) }

@@ -7,7 +7,7 @@ import (
 )
 
 func TestMemoryLimit(t *testing.T) {
-	for live, want := range map[uint64]int64{0: leastLimit, 6 << 20: leastLimit, 16 << 20: leastLimit, 30 << 20: 76 << 20, 1 << 30: 2<<30 + 16<<20} {
+	for live, want := range map[uint64]int64{0: leastLimit, 6 << 20: leastLimit, 16 << 20: leastLimit, 30 << 20: 69 << 20, 1 << 30: 1560 << 20} {
 		if got := memoryLimit(live); got != want {
 			t.Errorf("with %d bytes that live: %d, want %d", live, got, want)
 		}

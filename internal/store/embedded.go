@@ -180,7 +180,7 @@ func dsn(file string, readOnly bool) string {
 		"secure_delete(1)", // what is deleted is overwritten: claims are personal
 	}
 	if readOnly {
-		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-1024)", "temp_store(memory)"}
+		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-512)", "temp_store(memory)"}
 	}
 	for _, p := range pragmas {
 		q.Add("_pragma", p)
