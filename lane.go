@@ -12,6 +12,7 @@ type Lane struct {
 	Secrets    []SigningSecret // newest first; every one signs until it expires
 	SigningKey []byte          // seed of the Ed25519 key, where the settings ask for v1a
 	Health     Health
+	Finishing  bool // a node that gave the lane up still has attempts in flight: nothing may start
 }
 
 // Health is an endpoint's failure clock. It is a row of the store, so that it

@@ -45,8 +45,17 @@ func (e *Epochs) Count() (n int) {
 type Tenure struct {
 	Epochs  *Epochs
 	Until   time.Time // by this process's monotonic clock; the lease ends later, if at all
-	Nodes   int       // how many live, this one among them
+	Nodes   int       // how many live and do not stop, this one among them
+	Others  bool      // whether any other lives, be it about to stop
 	Surplus int       // how many shards the node holds beyond its share, for it to give up
+}
+
+// Yield is what a node gives up. It does not wait for the attempts that it has in
+// flight there: until they have ended, nobody else starts anything at their
+// endpoints.
+type Yield struct {
+	Shards   []int   // nothing of them starts here any more
+	InFlight []int64 // the endpoints, by key, where an attempt goes on, in these shards and in those that were given up before
 }
 
 // ErrLaneTaken says that a lane belongs to another node, or did meanwhile, so

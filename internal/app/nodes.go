@@ -81,7 +81,7 @@ func (a *App) keepShards(stopping context.Context, stopped <-chan struct{}) {
 		}
 		select {
 		case <-tick.C:
-			if held.Nodes > 1 {
+			if held.Others {
 				a.engine.Look(!a.Store.Listens())
 			}
 		case <-a.freed:

@@ -68,9 +68,10 @@ func TestNodesShareTheDeliveries(t *testing.T) {
 	})
 }
 
-// A node that is told to stop gives away at once what is idle, although something
-// of it hangs.
-func TestAStoppingNodeGivesAwayWhatIsIdle(t *testing.T) {
+// A node that is told to stop gives everything away at once, although something of
+// it hangs. That goes on: until it has ended nobody starts anything else at the same
+// endpoint, and it is not repeated.
+func TestAStoppingNodeGivesEverythingAwayAtOnce(t *testing.T) {
 	named := 0
 	all := nodes(t, pgtest.NewDatabase(t, pgtest.Start(t)), 2, func(c *app.Config) {
 		named++
@@ -85,31 +86,45 @@ func TestAStoppingNodeGivesAwayWhatIsIdle(t *testing.T) {
 	})
 	r := apptest.NewReceiver(t, all[0].CA, nil)
 	of(t, all[1], "node1", hangs)
+	before := len(hangs.Received())
 	all[1].Publish(offered, "hangs")
-	hangs.Until(func(got []apptest.Received) bool { return got[len(got)-1].Header.Get("Webhook-Test") == "" })
-	idle := of(t, all[1], "node1", r)
+	hangs.Wait(before + 1)
+	stopping := time.Now()
 	stopped := make(chan error)
 	go func() { stopped <- all[0].Stop() }()
-	for sender := ""; sender != "Tidings/node2"; {
-		before := len(r.Received())
-		all[1].Call("POST", "/endpoints/"+idle+"/test", apptest.Object{"eventType": offered}, http.StatusAccepted, nil)
-		sender = r.Wait(before + 1)[before].Header.Get("User-Agent")
+	awaitShares(t, all[1:])
+	if d := time.Since(stopping); d > 10*time.Second {
+		t.Errorf("the node that is left has everything after %v", d)
 	}
+	all[1].Publish(completed, "hangs")
+	all[1].Publish(offered, "waits")
+	of(t, all[1], "node2", r) // it delivers
 	select {
 	case err := <-stopped:
 		t.Fatalf("the node had stopped by then: %v", err)
 	default:
 	}
+	if got := len(hangs.Received()); got != before+1 {
+		t.Errorf("%d attempts at the endpoint where one hangs", got-before)
+	}
 	close(release)
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
-	all[1].Await("everything is delivered once", func() bool {
+	got := hangs.Wait(before + 3)[before:]
+	all[1].Await("everything is delivered", func() bool {
 		return len(list[struct{ ID string }](all[1].API, "/deliveries?filter[status]=pending")) == 0
 	})
-	for _, one := range hangs.Received() {
-		if one.Header.Get("Webhook-Attempt") != "1" {
-			t.Error("the attempt in flight is repeated")
+	if n := len(hangs.Received()) - before; n != 3 {
+		t.Errorf("%d webhooks arrived, want 3: each once", n)
+	}
+	for i, one := range got {
+		want := "Tidings/node2"
+		if i == 0 {
+			want = "Tidings/node1"
+		}
+		if sender := one.Header.Get("User-Agent"); sender != want || one.Header.Get("Webhook-Attempt") != "1" {
+			t.Errorf("webhook %d is attempt %s of %s, want the first of %s", i, one.Header.Get("Webhook-Attempt"), sender, want)
 		}
 	}
 }

@@ -150,7 +150,7 @@ func New(store Store, sender Sender, cfg Config) *Engine {
 		cfg: cfg, store: store, sender: sender,
 		wakes: newMailbox[tidings.Wake](), finished: newMailbox[attempted](), recorded: newMailbox[recording](),
 		loads: newMailbox[loaded](), busy: newMailbox[int64](), results: newMailbox[tidings.AttemptResult](),
-		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[bool](), shards: shards{yielding: map[int]int{}, free: map[int]bool{}},
+		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[bool](), shards: shards{free: map[int]bool{}, finishing: map[laneAt]*lane{}},
 		loadJobs: make(chan loadJob, loaders), attempts: make(chan *attempt, (1+slowLimit)*cfg.MaxInFlight+idleWorkers),
 		lanes: map[int64]*lane{}, freeLoaders: loaders, flight: flight{limit: cfg.MaxInFlight, slowLimit: slowLimit * cfg.MaxInFlight},
 	}
@@ -217,7 +217,7 @@ func (e *Engine) loop(ctx, work context.Context) {
 		case <-stop:
 			stop, e.draining = nil, true
 			if e.cfg.Sharded && e.shards.tenure.Epochs != nil {
-				e.yield(tidings.Shards, e.cfg.Now())
+				e.yield(tidings.Shards)
 			}
 			deadline = time.After(e.cfg.DrainTimeout)
 		case <-deadline:
@@ -277,9 +277,6 @@ func (e *Engine) untilNext() time.Duration {
 // lane gives a lane, or nil where another node runs it.
 func (e *Engine) lane(key int64) *lane {
 	l := e.lanes[key]
-	if l != nil && l.yielding {
-		return nil
-	}
 	if l == nil {
 		epoch, ok := e.epoch(tidings.ShardOf(key))
 		if !ok {
@@ -349,9 +346,9 @@ func (e *Engine) onRecorded(r recording, now time.Time) {
 		if r.errs[i] == nil {
 			e.cfg.OnResult(result)
 		}
-		l := e.lanes[result.Delivery.EndpointKey]
-		if l == nil || l.epoch != result.Epoch {
-			continue // it was given up since, or taken over
+		l := e.of(result)
+		if l == nil {
+			continue // it was taken over
 		}
 		l.recorded(result)
 		if r.errs[i] != nil { // the row is still as it was: try again, but not at once

@@ -23,6 +23,7 @@ type world struct {
 	store    *store.Store
 	engine   *delivery.Engine
 	deaf     atomic.Bool // wakes are lost
+	other    atomic.Bool // another node has attempts in flight everywhere
 	org      int64
 	receiver func(sent) delivery.Answer
 	mu       sync.Mutex
@@ -65,7 +66,7 @@ func inWorld(t *testing.T, cfg delivery.Config, answer func(sent) delivery.Answe
 			t.Fatal(err)
 		}
 		w.org = org.Key
-		w.engine = delivery.New(w.store, w, cfg)
+		w.engine = delivery.New(shared{w.store, w}, w, cfg)
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error)
 		go func() { done <- w.engine.Run(ctx) }()
@@ -81,6 +82,18 @@ func inWorld(t *testing.T, cfg delivery.Config, answer func(sent) delivery.Answe
 		}()
 		test(t, w)
 	})
+}
+
+// shared is a store that other nodes seem to work on.
+type shared struct {
+	*store.Store
+	w *world
+}
+
+func (s shared) Lane(ctx context.Context, endpoint int64) (tidings.Lane, error) {
+	l, err := s.Store.Lane(ctx, endpoint)
+	l.Finishing = s.w.other.Load()
+	return l, err
 }
 
 // Post is the far side.

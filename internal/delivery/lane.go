@@ -31,7 +31,7 @@ const (
 type lane struct {
 	key      int64
 	epoch    int64                   // at which its shard is held
-	yielding bool                    // it is to be given up: nothing starts
+	yielding bool                    // it was given up: nothing starts
 	gone     bool                    // it was dropped: what refers to it still is out of date
 	lanes    map[int64]*lane         // all of them: there is not room for any number
 	target   *target                 // nil until it was read
@@ -233,7 +233,7 @@ func (l *lane) limit() int {
 // startable gives the index in the ring of the next delivery that may start, or
 // -1: an event never starts before an earlier one of its issuance has ended.
 func (l *lane) startable(now time.Time) int {
-	if l.yielding || l.target == nil || l.stale || !l.target.Enabled || l.flying >= l.limit() ||
+	if l.yielding || l.target == nil || l.stale || !l.target.Enabled || l.target.Finishing || l.flying >= l.limit() ||
 		now.Before(l.blocked()) || !now.Before(l.target.until) {
 		return -1
 	}
@@ -359,7 +359,7 @@ func (l *lane) wantsLoad(now time.Time) bool {
 		return false
 	case l.target == nil || l.stale || !now.Before(l.target.until):
 		return true
-	case !l.target.Enabled:
+	case !l.target.Enabled || l.target.Finishing:
 		return false
 	}
 	return l.wantsRows(now)
@@ -386,6 +386,8 @@ func (l *lane) nextLook(now time.Time) time.Time {
 		return l.muted
 	case !l.target.Enabled:
 		return far
+	case l.target.Finishing:
+		return later(l.target.until, l.muted)
 	}
 	at, blocked := earlier(l.unread, l.target.until), l.blocked()
 	if len(l.ring) > 0 && blocked.After(now) || at.Before(blocked) {

@@ -45,7 +45,7 @@ func (e *Engine) requestLoad(l *lane, now time.Time) {
 	e.freeLoaders--
 	job := loadJob{endpoint: l.key, lane: l, target: l.target == nil || l.stale || !now.Before(l.target.until), probe: l.probing(), lastProbe: l.health.LastFailureAt,
 		changes: l.changes, from: l.from, limit: l.room() + len(l.held) + 1}
-	if e.shards.tenure.Nodes > 1 {
+	if e.shards.tenure.Others {
 		// What another node has put before that place may not have been heard of, and
 		// what it put behind must not pass it.
 		job.from = tidings.QueuePosition{}
@@ -71,7 +71,7 @@ func (e *Engine) read(ctx context.Context, job loadJob) loaded {
 			return out
 		}
 		// Whether rows are wanted, and which, depends on what was read.
-		out.job.rows = out.job.rows && out.target.Enabled && job.probe == (out.target.Health.Failures >= probeFrom)
+		out.job.rows = out.job.rows && out.target.Enabled && !out.target.Finishing && job.probe == (out.target.Health.Failures >= probeFrom)
 	}
 	switch {
 	case !out.job.rows:
@@ -92,6 +92,9 @@ func (e *Engine) readTarget(ctx context.Context, endpoint int64) (*target, error
 	t := &target{Lane: lane, until: far}
 	if e.cfg.Sharded {
 		t.until = read.Add(targetLife)
+	}
+	if t.Finishing {
+		t.until = read.Add(finishingLook)
 	}
 	if !lane.Enabled {
 		return t, nil
@@ -202,7 +205,7 @@ func (e *Engine) takeLoaded(l *lane, out loaded, now time.Time) {
 			// Whoever held the lane before may have sent just then.
 			l.slot = later(l.slot, e.shards.gained[tidings.ShardOf(l.key)].Add(time.Duration(float64(time.Second)/l.target.RateLimit)))
 		}
-		if !l.target.Enabled || l.probing() != out.job.probe {
+		if !l.target.Enabled || l.target.Finishing || l.probing() != out.job.probe {
 			l.settle()
 			l.empty()
 			l.lower(time.Time{})

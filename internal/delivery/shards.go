@@ -11,8 +11,9 @@ import (
 
 // Where several nodes deliver, the engine runs the lanes of those shards only
 // that its node holds. It starts nothing that may not end before the lease does,
-// so that no two nodes ever send to one endpoint at the same time; a shard that is
-// to be given up is free once what is in flight in it is on record.
+// so that no two nodes ever send to one endpoint at the same time. A shard that is
+// to be given up is free at once: attempts that are in flight there go on and are
+// recorded, and whoever takes the shard starts nothing at their endpoints until then.
 
 // leaseMargin is how much of the lease is left when the last attempt ends that
 // may have begun: what is measured on two machines is never the same.
@@ -22,28 +23,39 @@ const leaseMargin = 5 * time.Second
 // is read from its start: by then all that have something waiting are known.
 const takenOver = 10 * time.Second
 
+// finishingLook is how often it is looked whether an attempt of the node that held
+// a lane before has ended: a wake says so, too, unless it is lost.
+const finishingLook = 2 * time.Second
+
+// laneAt is a lane as it was held at an epoch.
+type laneAt struct{ endpoint, epoch int64 }
+
 // shards is what an engine knows of them.
 type shards struct {
-	tenure   tidings.Tenure
-	gained   [tidings.Shards]time.Time // since when, of those that are held
-	yielding map[int]int               // shards to be given up, with how many lanes are busy
+	tenure tidings.Tenure
+	gained [tidings.Shards]time.Time // since when, of those that are held
 
-	mu   sync.Mutex
-	free map[int]bool // of those to be given up, what is idle; it stays so
+	mu        sync.Mutex       // for writing by the engine's goroutine, and for reading by others
+	free      map[int]bool     // to be given up: nothing starts there
+	finishing map[laneAt]*lane // that were given up with attempts in flight, until those are on record
 }
 
 // Hold tells the engine what its node holds from now on. It never blocks.
 func (e *Engine) Hold(t tidings.Tenure) { e.tenures.put(t) }
 
-// Free gives the shards that may be given up: nothing of them is in flight, and
-// nothing starts again. They are given until the node no longer holds them.
-func (e *Engine) Free() (out []int) {
-	e.shards.mu.Lock()
-	defer e.shards.mu.Unlock()
-	for shard := range e.shards.free {
-		out = append(out, shard)
+// Free gives what is to be given up. A shard is given until the node no longer
+// holds it, and an endpoint until nothing is in flight there.
+func (e *Engine) Free() (y tidings.Yield) {
+	s := &e.shards
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for shard := range s.free {
+		y.Shards = append(y.Shards, shard)
 	}
-	return out
+	for at := range s.finishing {
+		y.InFlight = append(y.InFlight, at.endpoint)
+	}
+	return y
 }
 
 // Look has the engine look whether a wake was lost: for lanes that have pending
@@ -66,18 +78,11 @@ func (e *Engine) epoch(shard int) (epoch int64, ok bool) {
 	if !e.cfg.Sharded {
 		return 0, true
 	}
-	if e.shards.tenure.Epochs == nil || e.shards.givingUp(shard) {
+	if e.shards.tenure.Epochs == nil || e.shards.free[shard] {
 		return 0, false
 	}
 	epoch = e.shards.tenure.Epochs[shard]
 	return epoch, epoch != 0
-}
-
-func (s *shards) givingUp(shard int) bool {
-	_, yielding := s.yielding[shard]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return yielding || s.free[shard]
 }
 
 // leased tells whether an attempt that starts now ends well before the lease.
@@ -99,7 +104,6 @@ func (e *Engine) onTenure(t tidings.Tenure, now time.Time) {
 		if epoch == before[shard] {
 			continue
 		}
-		delete(s.yielding, shard)
 		s.mu.Lock()
 		delete(s.free, shard)
 		s.mu.Unlock()
@@ -117,19 +121,14 @@ func (e *Engine) onTenure(t tidings.Tenure, now time.Time) {
 	if gained {
 		e.group.Go(func() { e.findForgotten(context.Background()) })
 	}
-	e.yield(t.Surplus, now)
+	e.yield(t.Surplus)
 }
 
-// yield gives up so many of the shards in all: those with nothing in flight
-// first. Where fewer are to be given up than was said before, the rest goes on.
-func (e *Engine) yield(surplus int, now time.Time) {
+// yield gives up so many of the shards in all: those with the least in flight
+// first, as what waits behind an attempt there waits for its end.
+func (e *Engine) yield(surplus int) {
 	s := &e.shards
-	s.mu.Lock()
-	more := surplus - len(s.yielding) - len(s.free)
-	s.mu.Unlock()
-	if more < 0 {
-		e.keep(-more, now)
-	}
+	more := surplus - len(s.free)
 	if more <= 0 {
 		return
 	}
@@ -141,69 +140,54 @@ func (e *Engine) yield(surplus int, now time.Time) {
 	}
 	var candidates []int
 	for shard, epoch := range s.tenure.Epochs {
-		if epoch != 0 && !s.givingUp(shard) {
+		if epoch != 0 && !s.free[shard] {
 			candidates = append(candidates, shard)
 		}
 	}
 	slices.SortStableFunc(candidates, func(a, b int) int { return busy[a] - busy[b] })
+	s.mu.Lock()
 	for _, shard := range candidates[:min(more, len(candidates))] {
-		s.yielding[shard] = busy[shard]
+		s.free[shard] = true
 	}
 	for _, l := range e.lanes {
-		if _, yielding := s.yielding[tidings.ShardOf(l.key)]; yielding && !l.yielding {
-			if l.yielding = true; !l.busyHere() {
-				e.drop(l)
-			}
+		if s.free[tidings.ShardOf(l.key)] {
+			e.part(l)
 		}
 	}
-	for shard, lanes := range s.yielding {
-		if lanes == 0 {
-			e.yielded(shard)
-		}
-	}
-}
-
-// keep goes on with up to n shards that were to be given up.
-func (e *Engine) keep(n int, now time.Time) {
-	kept := map[int]bool{}
-	for shard := range e.shards.yielding {
-		if len(kept) == n {
-			break
-		}
-		kept[shard] = true
-		delete(e.shards.yielding, shard)
-	}
-	for _, l := range e.lanes {
-		if l.yielding && kept[tidings.ShardOf(l.key)] {
-			l.yielding = false
-			l.doubt(now) // its wakes were for whoever would have it next
-			e.touch(l, now)
-		}
-	}
-	if len(kept) > 0 {
-		e.group.Go(func() { e.findForgotten(context.Background()) })
-	}
-}
-
-// yielded notes that nothing of a shard is in flight any more.
-func (e *Engine) yielded(shard int) {
-	delete(e.shards.yielding, shard)
-	e.shards.mu.Lock()
-	e.shards.free[shard] = true
-	e.shards.mu.Unlock()
+	s.mu.Unlock()
 	e.cfg.OnFree()
 }
 
-// settled drops a lane that was to be given up once it is idle.
+// part forgets a lane that is given up, once what is in flight of it has ended.
+func (e *Engine) part(l *lane) {
+	if !l.busyHere() {
+		e.drop(l)
+		return
+	}
+	e.timers.drop(l)
+	delete(e.lanes, l.key)
+	l.yielding, l.ring = true, nil
+	e.shards.finishing[laneAt{l.key, l.epoch}] = l
+}
+
+// of gives the lane that a result belongs to; nil where it is forgotten.
+func (e *Engine) of(r tidings.AttemptResult) *lane {
+	if l := e.lanes[r.Delivery.EndpointKey]; l != nil && l.epoch == r.Epoch {
+		return l
+	}
+	return e.shards.finishing[laneAt{r.Delivery.EndpointKey, r.Epoch}]
+}
+
+// settled forgets a lane that was given up, where what was in flight is on record.
 func (e *Engine) settled(l *lane) {
 	if !l.yielding || l.gone || l.busyHere() {
 		return
 	}
-	e.drop(l)
-	shard := tidings.ShardOf(l.key)
-	if e.shards.yielding[shard]--; e.shards.yielding[shard] <= 0 {
-		e.yielded(shard)
-	}
+	l.gone = true
+	e.shards.mu.Lock()
+	delete(e.shards.finishing, laneAt{l.key, l.epoch})
+	e.shards.mu.Unlock()
+	e.cfg.OnFree()
 }
 
 // drop forgets a lane. What is in flight of it ends without it.

@@ -16,7 +16,7 @@ func (w *world) hold(epoch int64, lease time.Duration, surplus int) {
 	for shard := range held {
 		held[shard] = epoch
 	}
-	w.engine.Hold(tidings.Tenure{Epochs: held, Until: time.Now().Add(lease), Nodes: 2, Surplus: surplus})
+	w.engine.Hold(tidings.Tenure{Epochs: held, Until: time.Now().Add(lease), Nodes: 2, Others: true, Surplus: surplus})
 	after(0)
 }
 
@@ -47,7 +47,9 @@ func TestNothingIsSentBeyondTheLease(t *testing.T) {
 	})
 }
 
-func TestAShardIsFreeOnceWhatIsInFlightIsOnRecord(t *testing.T) {
+// A shard is given up at once, and what is in flight there ends here: until then it
+// is told, and nothing else starts.
+func TestAShardIsFreeAtOnce(t *testing.T) {
 	inWorld(t, delivery.Config{Sharded: true}, fine, func(t *testing.T, w *world) {
 		answer := make(chan delivery.Answer)
 		w.endpoint("a")
@@ -57,23 +59,25 @@ func TestAShardIsFreeOnceWhatIsInFlightIsOnRecord(t *testing.T) {
 		after(time.Second)
 		w.expect(t, 1, "at first")
 		w.hold(1, time.Hour, tidings.Shards)
+		if y := w.engine.Free(); len(y.Shards) != tidings.Shards || !slices.Equal(y.InFlight, []int64{w.get("a").Key}) {
+			t.Fatalf("%d shards are free, with attempts in flight at %v", len(y.Shards), y.InFlight)
+		}
 		w.publish(1, "other")
+		after(time.Second)
+		w.engine.Hold(tidings.Tenure{Epochs: &tidings.Epochs{}, Until: time.Now().Add(time.Hour), Others: true})
 		after(time.Minute / 6)
-		w.expect(t, 1, "while the shard is given up")
-		busy := tidings.ShardOf(w.get("a").Key)
-		if free := w.engine.Free(); len(free) != tidings.Shards-1 || slices.Contains(free, busy) {
-			t.Fatalf("%d shards are free, with that of the attempt in flight: %v", len(free), slices.Contains(free, busy))
+		if y := w.engine.Free(); len(y.Shards) != 0 || len(y.InFlight) != 1 {
+			t.Errorf("once the shards are given up, %+v is to be given up", y)
 		}
 		answer <- delivery.Answer{StatusCode: 204}
 		after(time.Second)
-		if free := w.engine.Free(); len(free) != tidings.Shards {
-			t.Errorf("%d shards are free once the attempt is on record", len(free))
+		if y := w.engine.Free(); len(y.InFlight) != 0 {
+			t.Errorf("once the attempt is on record, there are some in flight at %v", y.InFlight)
 		}
 		if len(w.deliveries(tidings.DeliveryDelivered)) != 1 || len(w.deliveries(tidings.DeliveryPending)) != 1 {
 			t.Error("the attempt that was in flight is not on record")
 		}
 		w.become(fine)
-		w.engine.Hold(tidings.Tenure{Epochs: &tidings.Epochs{}, Until: time.Now().Add(time.Hour), Nodes: 2})
 		after(time.Minute)
 		w.expect(t, 1, "by a node that has given everything up")
 		w.hold(2, time.Hour, 0)
@@ -81,22 +85,32 @@ func TestAShardIsFreeOnceWhatIsInFlightIsOnRecord(t *testing.T) {
 	})
 }
 
-// Less is to be given up than was said before: the rest goes on.
-func TestWhatNeedNotBeGivenUpGoesOn(t *testing.T) {
-	inWorld(t, delivery.Config{Sharded: true, AttemptTimeout: 30 * time.Second}, hang, func(t *testing.T, w *world) {
-		w.endpoint("a")
-		w.hold(1, time.Hour, 0)
-		w.publish(2, "i")
-		after(time.Second)
-		w.expect(t, 1, "at first")
-		w.hold(1, time.Hour, tidings.Shards)
-		w.become(fine)
-		w.hold(1, time.Hour, tidings.Shards-1)
-		after(time.Minute)
-		if sent := len(w.sent()); sent < 3 {
-			t.Errorf("%d attempts after the lane was kept, want both events", sent)
-		}
-	})
+// Whoever takes a shard starts nothing at an endpoint where the node before has
+// something in flight; it goes on at once when it hears of the end, and soon where it
+// does not.
+func TestWhatANodeBeforeHasInFlightHoldsALaneUp(t *testing.T) {
+	for how, tell := range map[string]bool{"told": true, "not told": false} {
+		t.Run(how, func(t *testing.T) {
+			inWorld(t, delivery.Config{Sharded: true}, fine, func(t *testing.T, w *world) {
+				w.endpoint("a")
+				w.publish(1, "before")
+				w.other.Store(true)
+				w.hold(2, time.Hour, 0)
+				after(30 * time.Second)
+				w.publish(1, "meanwhile")
+				after(30 * time.Second)
+				w.expect(t, 0, "while another node has one in flight")
+				w.other.Store(false)
+				if tell {
+					w.engine.Wake([]tidings.Wake{{EndpointKey: w.get("a").Key, Due: time.Now(), Changed: true}})
+					after(0)
+				} else {
+					after(2 * time.Second)
+				}
+				w.expect(t, 2, "afterwards")
+			})
+		})
+	}
 }
 
 // An answer that comes when the lane has changed hands changes nothing: whoever
@@ -185,8 +199,9 @@ func TestAChangeThatNobodyToldOf(t *testing.T) {
 	})
 }
 
-// A shard that was to be given up and is kept goes on with what is so by now.
-func TestAChangeWhileAShardWasToBeGivenUp(t *testing.T) {
+// A shard that was given up with something in flight, and is taken again, goes on
+// with what is so by now.
+func TestAChangeBeforeAShardIsTakenAgain(t *testing.T) {
 	inWorld(t, delivery.Config{Sharded: true}, fine, func(t *testing.T, w *world) {
 		w.hold(1, time.Hour, 0)
 		w.endpoint("a")
@@ -196,13 +211,20 @@ func TestAChangeWhileAShardWasToBeGivenUp(t *testing.T) {
 		w.hold(1, time.Hour, tidings.Shards)
 		after(time.Second)
 		w.move("a", "https://b")
-		after(time.Second)
-		w.hold(1, time.Hour, 0)
+		w.other.Store(true)
+		w.hold(2, time.Hour, 0)
 		w.become(fine)
 		w.publish(1, "other")
-		after(20 * time.Second)
-		if all := w.sent(); len(all) < 2 || all[1].url != "https://b" {
+		after(10 * time.Second)
+		w.expect(t, 1, "while the first attempt is in flight")
+		after(10 * time.Second) // it times out
+		w.other.Store(false)
+		after(10 * time.Second)
+		if all := w.sent(); len(all) != 3 || all[1].url != "https://b" || all[2].url != "https://b" {
 			t.Errorf("the webhooks went %v", all)
+		}
+		if got := w.deliveries(tidings.DeliveryDelivered); len(got) != 2 {
+			t.Errorf("%d deliveries ended well, want 2", len(got))
 		}
 	})
 }
@@ -223,7 +245,7 @@ func TestWhatWaitsIsFoundBesideWhatComes(t *testing.T) {
 		for shard := range held {
 			held[shard] = 1
 		}
-		w.engine.Hold(tidings.Tenure{Epochs: held, Until: time.Now().Add(time.Hour), Nodes: 2})
+		w.engine.Hold(tidings.Tenure{Epochs: held, Until: time.Now().Add(time.Hour), Others: true})
 		w.engine.Wake([]tidings.Wake{{EndpointKey: rows[1].EndpointKey, Due: rows[1].Due, Deliveries: rows[1:]}})
 		after(time.Second)
 		w.expect(t, 2, "within a second of the take-over")

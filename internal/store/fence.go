@@ -45,7 +45,7 @@ type holding struct{ tidings.Tenure }
 // none is what a node holds that held h, nil for nothing, before: there are
 // others to be told of what it goes on to accept.
 func (h *holding) none() *holding {
-	out := &holding{tidings.Tenure{Epochs: &tidings.Epochs{}}}
+	out := &holding{tidings.Tenure{Epochs: &tidings.Epochs{}, Others: true}}
 	if h != nil {
 		out.Nodes = h.Nodes
 	}
@@ -53,10 +53,15 @@ func (h *holding) none() *holding {
 }
 
 // owns tells whether the result of an attempt that began at that epoch may be
-// recorded. Where there are no nodes, it always may.
-func (t *tx) owns(endpoint, epoch int64) bool {
+// recorded: this node holds the lane, or gave it up with that attempt in flight.
+// Where there are no nodes, it always may.
+func (t *tx) owns(endpoint, epoch int64) (ok bool, err error) {
 	h := t.w.holding.Load()
-	return h == nil || epoch != 0 && h.Epochs[tidings.ShardOf(endpoint)] == epoch
+	if h == nil || epoch != 0 && h.Epochs[tidings.ShardOf(endpoint)] == epoch {
+		return true, nil
+	}
+	err = t.queryRow("SELECT EXISTS (SELECT 1 FROM in_flight WHERE endpoint_id = $1 AND node = $2 AND epoch = $3)", []any{endpoint, t.w.node, epoch}, &ok)
+	return ok, err
 }
 
 // connect gives the writer another connection where its own was lost. What was

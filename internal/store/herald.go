@@ -111,9 +111,9 @@ func (h *herald) tell(t *tx) {
 	}
 	held := t.w.holding.Load()
 	if held == nil { // it accepts something before it holds anything
-		held = &holding{tidings.Tenure{Epochs: &tidings.Epochs{}, Nodes: 2}}
+		held = &holding{tidings.Tenure{Epochs: &tidings.Epochs{}, Others: true}}
 	}
-	if held.Nodes < 2 && !t.freed {
+	if !held.Others && !t.freed {
 		return
 	}
 	h.mu.Lock()

@@ -139,7 +139,7 @@ func (m *move) run(ctx context.Context, conn *pgx.Conn) (moved []Moved, err erro
 func (m *move) tables(ctx context.Context) (tables []string, err error) {
 	rows, err := m.to.Query(ctx, `SELECT c.relname, (SELECT COALESCE(array_agg(DISTINCT f.confrelid::regclass::text), '{}') FROM pg_constraint f
 		WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.confrelid <> c.oid)
-		FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT IN ('migration', 'node', 'shard')
+		FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT IN ('migration', 'node', 'shard', 'in_flight')
 		ORDER BY c.relname`)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"tidings"
@@ -38,15 +39,17 @@ func (t *tx) endLeases(where string, arg any) error {
 		return err
 	}
 	t.w.log.Warn("the lease of other nodes has run out: their shards are free", "nodes", ended)
-	_, err = t.exec("UPDATE shard SET node = 0 WHERE node <> 0 AND node NOT IN (SELECT number FROM node)")
-	return err
+	if _, err = t.exec("UPDATE shard SET node = 0 WHERE node <> 0 AND node NOT IN (SELECT number FROM node)"); err != nil {
+		return err
+	}
+	return t.landedOf("node NOT IN (SELECT number FROM node)") // no attempt outlives its lease
 }
 
-// KeepLease renews this node's lease, gives free what it names, and takes its
+// KeepLease renews this node's lease, gives free what it yields, and takes its
 // share of the shards that nobody holds. A node whose lease has run out begins
 // anew. One that is leaving takes nothing. With SQLite there is one node, which
 // needs no lease: then ok is false.
-func (s *Store) KeepLease(ctx context.Context, free []int, leaving bool) (out tidings.Tenure, ok bool, err error) {
+func (s *Store) KeepLease(ctx context.Context, y tidings.Yield, leaving bool) (out tidings.Tenure, ok bool, err error) {
 	if !s.w.remote {
 		return out, false, nil
 	}
@@ -55,13 +58,16 @@ func (s *Store) KeepLease(ctx context.Context, free []int, leaving bool) (out ti
 		if err := t.renew(s.home, s.lease, leaving); err != nil {
 			return err
 		}
-		if err := t.freeShards(free); err != nil {
+		if err := t.landed(y.InFlight); err != nil {
+			return err
+		}
+		if err := t.freeShards(y); err != nil {
 			return err
 		}
 		t.freed = t.freed || t.w.holding.Load() == nil // it is new: the others look at once who is there
 		held, nobodys := 0, 0
-		err := t.queryRow("SELECT (SELECT count(*) FROM node WHERE leaving = 0), (SELECT count(*) FROM shard WHERE node = $1), (SELECT count(*) FROM shard WHERE node = 0)",
-			[]any{t.w.node}, &out.Nodes, &held, &nobodys)
+		err := t.queryRow("SELECT (SELECT count(*) FROM node WHERE leaving = 0), EXISTS (SELECT 1 FROM node WHERE number <> $1), (SELECT count(*) FROM shard WHERE node = $1), (SELECT count(*) FROM shard WHERE node = 0)",
+			[]any{t.w.node}, &out.Nodes, &out.Others, &held, &nobodys)
 		if err != nil {
 			return err
 		}
@@ -100,13 +106,44 @@ func (t *tx) renew(home string, lease time.Duration, leaving bool) error {
 	return err
 }
 
-func (t *tx) freeShards(numbers []int) error {
-	if len(numbers) == 0 {
+// freeShards gives shards free, and notes where in them this node has attempts in
+// flight.
+func (t *tx) freeShards(y tidings.Yield) error {
+	if len(y.Shards) == 0 {
 		return nil
 	}
-	_, err := t.exec("UPDATE shard SET node = 0 WHERE node = $1 AND number = ANY ($2)", t.w.node, numbers)
+	var endpoints, epochs []int64
+	for _, endpoint := range y.InFlight {
+		if shard := tidings.ShardOf(endpoint); slices.Contains(y.Shards, shard) {
+			endpoints, epochs = append(endpoints, endpoint), append(epochs, t.w.holding.Load().Epochs[shard])
+		}
+	}
+	if len(endpoints) > 0 {
+		// Where one is there already, it is of before this node took the shard anew.
+		_, err := t.exec("INSERT INTO in_flight (endpoint_id, node, epoch) SELECT endpoint, $1, epoch FROM unnest($2::BIGINT[], $3::BIGINT[]) AS f (endpoint, epoch) WHERE epoch <> 0 ON CONFLICT DO NOTHING",
+			t.w.node, endpoints, epochs)
+		if err != nil {
+			return err
+		}
+	}
+	_, err := t.exec("UPDATE shard SET node = 0 WHERE node = $1 AND number = ANY ($2)", t.w.node, y.Shards)
 	t.freed = err == nil
 	return err
+}
+
+// landed takes note that this node has attempts in flight no more but at these
+// endpoints: the lanes of others may go on.
+func (t *tx) landed(but []int64) error {
+	return t.landedOf("node = $1 AND endpoint_id <> ALL ($2)", t.w.node, append([]int64{}, but...))
+}
+
+func (t *tx) landedOf(where string, args ...any) error {
+	return t.query("DELETE FROM in_flight WHERE "+where+" RETURNING endpoint_id", args, func(r scanner) error {
+		w := tidings.Wake{Due: fromMillis(t.now), Changed: true}
+		err := r.Scan(&w.EndpointKey)
+		t.wake(w)
+		return err
+	})
 }
 
 func (t *tx) heldShards() (*tidings.Epochs, error) {
@@ -127,6 +164,9 @@ func (s *Store) Leave(ctx context.Context) error {
 	}
 	return s.w.submit(ctx, classTransition, 0, 2, func(t *tx) error {
 		if _, err := t.exec("UPDATE shard SET node = 0 WHERE node = $1", t.w.node); err != nil {
+			return err
+		}
+		if err := t.landed(nil); err != nil {
 			return err
 		}
 		_, err := t.exec("DELETE FROM node WHERE number = $1", t.w.node)

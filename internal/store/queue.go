@@ -23,11 +23,12 @@ func (s *Store) Lane(ctx context.Context, endpoint int64) (tidings.Lane, error) 
 	var first, last, spaced, paused, deleted nullable
 	err := s.queryRow(ctx, `SELECT p.organisation_id, p.url, p.filter_types, p.headers, p.rate_limit, p.max_in_flight, p.retry_schedule,
 		p.signatures, p.signing_key, p.status, p.deleted_at,
-		l.failures, l.first_failure_at, l.last_failure_at, l.spaced_failures, l.spaced_at, l.paused_until
+		l.failures, l.first_failure_at, l.last_failure_at, l.spaced_failures, l.spaced_at, l.paused_until,
+		EXISTS (SELECT 1 FROM in_flight f WHERE f.endpoint_id = p.id)
 		FROM endpoint p JOIN lane l ON l.endpoint_id = p.id WHERE p.id = $1`, []any{endpoint},
 		&lane.OrganisationID, &lane.URL, &text.filter, &text.headers, &lane.RateLimit, &lane.MaxInFlight, &text.schedule,
 		&text.signatures, &lane.SigningKey, &status, &deleted,
-		&lane.Health.Failures, &first, &last, &lane.Health.SpacedFailures, &spaced, &paused)
+		&lane.Health.Failures, &first, &last, &lane.Health.SpacedFailures, &spaced, &paused, &lane.Finishing)
 	if errors.Is(err, sql.ErrNoRows) {
 		return lane, nil
 	}
@@ -97,7 +98,9 @@ func (s *Store) Record(results []tidings.AttemptResult) []error {
 
 func (s *Store) record(t *tx, r *tidings.AttemptResult) error {
 	d := &r.Delivery
-	if !t.owns(d.EndpointKey, r.Epoch) {
+	if ok, err := t.owns(d.EndpointKey, r.Epoch); err != nil {
+		return err
+	} else if !ok {
 		return tidings.ErrLaneTaken
 	}
 	if endedWell(r) && !t.direct {
