@@ -197,10 +197,10 @@ func (a *App) Run(ctx context.Context) error {
 		return a.engine.Run(work)
 	})
 	listening, deaf := context.WithCancel(context.WithoutCancel(ctx))
-	left := make(chan struct{})
+	left, leaving := make(chan struct{}), make(chan struct{})
 	group.Go(func() {
 		defer close(left)
-		a.keepShards(work, delivered)
+		a.keepShards(work, delivered, sync.OnceFunc(func() { close(leaving) }))
 	})
 	group.Go(func() { a.Store.Listen(listening, a.ears()) })
 	group.Go(func() { a.issuer.Run(work) })
@@ -217,6 +217,12 @@ func (a *App) Run(ctx context.Context) error {
 
 	<-work.Done()
 	a.cfg.Log.Info("stopping", "drain_timeout", a.cfg.DrainTimeout)
+	// The address is free only then: whoever starts there would take this node for
+	// one that was killed, and end its lease.
+	select {
+	case <-leaving:
+	case <-time.After(min(leaveTimeout, a.cfg.DrainTimeout/4)):
+	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.DrainTimeout*3/4)
 	defer cancel()
 	if err := srv.Shutdown(drain); err != nil {

@@ -58,16 +58,22 @@ func (a *App) onFreed() {
 
 // keepShards keeps this node's share of the shards, and tells the engine, until
 // the engine has stopped; then it gives all of them free. From the end of
-// stopping on it takes none, and gives free what is idle.
-func (a *App) keepShards(stopping context.Context, stopped <-chan struct{}) {
-	ctx := context.WithoutCancel(stopping)
+// stopping on it takes none, and gives free what it has: told is closed once it has
+// said so to the others, or tried.
+func (a *App) keepShards(stopping context.Context, stopped <-chan struct{}, told func()) {
+	defer told()
+	ctx, end := context.WithoutCancel(stopping), stopping.Done()
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
 	failing := false
 	for {
-		held, ok, err := a.Store.KeepLease(ctx, a.engine.Free(), stopping.Err() != nil)
+		leaving := stopping.Err() != nil
+		held, ok, err := a.Store.KeepLease(ctx, a.engine.Free(), leaving)
 		if !ok && err == nil {
 			return // this node holds everything
+		}
+		if leaving {
+			told()
 		}
 		if (err != nil) != failing {
 			if failing = err != nil; failing {
@@ -85,6 +91,8 @@ func (a *App) keepShards(stopping context.Context, stopped <-chan struct{}) {
 				a.engine.Look(!a.Store.Listens())
 			}
 		case <-a.freed:
+		case <-end:
+			end = nil
 		case <-stopped:
 			ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 			defer cancel()

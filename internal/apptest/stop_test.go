@@ -2,6 +2,7 @@ package apptest_test
 
 import (
 	"crypto/tls"
+	"database/sql"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	"tidings/internal/app"
 	"tidings/internal/apptest"
+	"tidings/internal/pgtest"
 )
 
 // gate is a receiver that holds its answers back until it is opened.
@@ -160,5 +162,38 @@ func TestStopDoesNotWaitForUnusedConnections(t *testing.T) {
 	}
 	if strings.Contains(a.Logs.String(), "broken off") {
 		t.Errorf("the stop waited for connections without a request:\n%s", a.Logs.Tail())
+	}
+}
+
+// A node's address is free only once the others know that it is stopping: what
+// starts there takes one that they do not know of for one that was killed, and
+// ends its lease while attempts of it go on.
+func TestAnAddressIsFreeOnceItsNodeIsLeaving(t *testing.T) {
+	url := pgtest.NewDatabase(t, pgtest.Start(t))
+	way := pgtest.NewProxy(t, url)
+	a := nodes(t, way.URL, 1)[0]
+	awaitShares(t, []*apptest.App{a})
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	way.Delay(50 * time.Millisecond)
+	stopped := make(chan error)
+	go func() { stopped <- a.Stop() }()
+	a.Await("its address is free", func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(a.URL, "https://"))
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	var unaware int
+	if err := db.QueryRow("SELECT count(*) FROM node WHERE leaving = 0").Scan(&unaware); err != nil || unaware != 0 {
+		t.Errorf("the address of %d nodes is free that seem to go on: %v", unaware, err)
+	}
+	way.Mend()
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }

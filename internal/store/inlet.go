@@ -1,19 +1,21 @@
 package store
 
 import (
+	"slices"
 	"sync"
 	"time"
 
 	"tidings"
 )
 
-// class orders what waits for the writer: results first, so that finished work
-// leaves the queue; then transitions, behind which a wallet waits; then
-// publishes, which can be asked to come back later.
+// class orders what waits for the writer: the lease first, without which nothing is
+// sent; then results, so that finished work leaves the queue; then transitions,
+// behind which a wallet waits; then publishes, which can be asked to come back later.
 type class int
 
 const (
-	classResult class = iota
+	classLease class = iota
+	classResult
 	classTransition
 	classPublish
 	classHouse // house-keeping: when nobody else waits
@@ -156,7 +158,7 @@ func (in *inlets) drain(maxRows int) (items []*item, open bool) {
 		}
 		in.queues[c] = nil
 	}
-	more := len(in.queues[classPublish])+len(in.queues[classTransition])+len(in.queues[classResult]) > 0
+	more := slices.ContainsFunc(in.queues[:classHouse], func(q []*item) bool { return len(q) > 0 })
 	items = append(items, in.drainHouse(len(items) > 0)...)
 	if in.closed {
 		in.signal()

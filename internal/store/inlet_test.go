@@ -34,6 +34,40 @@ func TestResultsWaitForCompany(t *testing.T) {
 	})
 }
 
+// A node renews its lease however much there is to write, before all of it, and
+// does not give up because it takes long.
+func TestALeaseGoesFirst(t *testing.T) {
+	in := newInlets()
+	push := func(c class, rows int) *item {
+		it := &item{class: c, rows: rows, done: make(chan struct{})}
+		if err := in.push(it); err != nil {
+			t.Fatal(err)
+		}
+		return it
+	}
+	for _, c := range []class{classResult, classTransition, classPublish} {
+		push(c, maxBatchRows)
+	}
+	lease := push(classLease, 2)
+	if items, _ := in.drain(maxBatchRows); len(items) == 0 || items[0] != lease {
+		t.Errorf("the lease is not the first of %d items", len(items))
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := &writer{in: newInlets()}
+		ended := make(chan error)
+		go func() { ended <- w.wait(t.Context(), &item{class: classLease, rows: 2}) }()
+		time.Sleep(10 * transitionPatience)
+		items, _ := w.in.drain(maxBatchRows)
+		if len(items) != 1 {
+			t.Fatalf("%d leases wait, want one", len(items))
+		}
+		close(items[0].done)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Results wait for their company also beside house-keeping, which waits longer:
 // it must cause no commit that would not have been.
 func TestHouseKeepingCallsNoWriter(t *testing.T) {

@@ -22,7 +22,7 @@ const leastLease = time.Second
 // place and is still stopping in order is left alone.
 func (s *Store) join(ctx context.Context, home string) error {
 	s.home = home
-	return s.w.submit(ctx, classTransition, 0, 1, func(t *tx) error {
+	return s.w.submit(ctx, classLease, 0, 1, func(t *tx) error {
 		if home != "" {
 			if err := t.endLeases("home = $1 AND leaving = 0", home); err != nil {
 				return err
@@ -54,7 +54,7 @@ func (s *Store) KeepLease(ctx context.Context, y tidings.Yield, leaving bool) (o
 		return out, false, nil
 	}
 	out.Until = time.Now().Add(s.lease)
-	err = s.w.submit(ctx, classTransition, 0, 2, func(t *tx) error {
+	err = s.w.submit(ctx, classLease, 0, 2, func(t *tx) error {
 		if err := t.renew(s.home, s.lease, leaving); err != nil {
 			return err
 		}
@@ -162,7 +162,7 @@ func (s *Store) Leave(ctx context.Context) error {
 	if !s.w.remote {
 		return nil
 	}
-	return s.w.submit(ctx, classTransition, 0, 2, func(t *tx) error {
+	return s.w.submit(ctx, classLease, 0, 2, func(t *tx) error {
 		if _, err := t.exec("UPDATE shard SET node = 0 WHERE node = $1", t.w.node); err != nil {
 			return err
 		}
