@@ -18,12 +18,25 @@ type bulk struct {
 	attempts   rows
 	events     rows
 	queue      rows
+	issuances  issuanceRows
 }
 
 func (b *bulk) reset() {
-	for _, r := range []*rows{&b.ended, &b.deliveries, &b.attempts, &b.events, &b.queue} {
-		r.reset()
+	b.ended.reset()
+	for _, c := range b.collected() {
+		c.rows.reset()
 	}
+}
+
+// collected are rows with the statement that writes them.
+type collected struct {
+	statement bulkStatement
+	rows      *rows
+}
+
+// collected gives all but what has ended, in the order in which it is to be written.
+func (b *bulk) collected() []collected {
+	return append([]collected{{insertDeliveries, &b.deliveries}, {insertAttempts, &b.attempts}, {insertEvents, &b.events}, {insertQueue, &b.queue}}, b.issuances.collected()...)
 }
 
 // rows are the arguments of rows for one table, one after the other.
@@ -43,6 +56,9 @@ type bulkStatement struct {
 	before, behind, types string
 	cast                  bool   // the first row says of what type its columns are
 	columns               string // not empty: the statement on PostgreSQL, in which :rows is a table of the rows
+	arrays                bool   // on PostgreSQL one row comes as arrays, too: what it is would not be clear
+	single                string // not empty: the statement for one row, which SQLite does one after the other as fast
+	exact                 bool   // there is a single statement, and each row changes exactly one of the table
 }
 
 // insertInto makes the statement that inserts rows.
@@ -79,7 +95,7 @@ var (
 
 // bulkSizes are the numbers of rows for which there are statements. Few, as each
 // stays prepared.
-var bulkSizes = [...]int{64, 16, 4, 1}
+var bulkSizes = [...]int{64, 16, 4, 2, 1}
 
 // text is the statement for n rows.
 func (s bulkStatement) text(n int) string {
@@ -108,7 +124,7 @@ func (s bulkStatement) text(n int) string {
 var bulkTexts = func() map[string][len(bulkSizes)]string {
 	all := map[string][len(bulkSizes)]string{}
 	for _, s := range []bulkStatement{insertEvents, insertQueue, insertDeliveries, insertAttempts, deleteEnded, countLanes, issuancesWaiting, stillMissing, fanoutsOf,
-		deleteAttempts, deleteDeliveries, countOff, dropManyEvents} {
+		deleteAttempts, deleteDeliveries, countOff, dropManyEvents, issuancesOfSteps, noncesUsed, insertNonces, insertIssuances, insertCredentials, insertNotifications, insertSteps, requestsMade, insertRequests} {
 		var texts [len(bulkSizes)]string
 		for i, n := range bulkSizes {
 			texts[i] = s.text(n)
@@ -123,10 +139,13 @@ var bulkTexts = func() map[string][len(bulkSizes)]string {
 func (t *tx) eachPiece(s bulkStatement, r *rows, do func(text string, args []any) error) error {
 	defer r.reset()
 	args, texts, columns := r.args, bulkTexts[s.before], len(s.types)
-	if t.w.remote && len(args) > columns {
+	if len(args) > 0 && t.w.remote && (len(args) > columns || s.arrays) {
 		return do(s.byColumn(), columnsOf(s.types, args))
 	}
 	for i, n := range bulkSizes {
+		if s.single != "" {
+			n, texts[i] = 1, s.single
+		}
 		for len(args) >= n*columns {
 			if err := do(texts[i], args[:n*columns]); err != nil {
 				return err
@@ -140,8 +159,13 @@ func (t *tx) eachPiece(s bulkStatement, r *rows, do func(text string, args []any
 // writeRows runs a statement over rows.
 func (t *tx) writeRows(s bulkStatement, r *rows) error {
 	return t.eachPiece(s, r, func(text string, args []any) error {
-		before := t.rows
-		err := t.later(text, args...)
+		before, want := t.rows, int64(anyNumber)
+		if s.exact && t.w.remote {
+			want = int64(len(r.args) / len(s.types))
+		} else if s.exact {
+			want = 1
+		}
+		err := t.expect(want, text, args...)
 		if err == nil {
 			t.rows = before // they were counted when they were collected
 		}
@@ -168,15 +192,13 @@ func (t *tx) settle() error {
 	if err == nil && deleted != ended {
 		return errIsolate // something was canceled, or is due at another time
 	}
-	for _, w := range []struct {
-		statement bulkStatement
-		rows      *rows
-	}{{insertDeliveries, &b.deliveries}, {insertAttempts, &b.attempts}, {insertEvents, &b.events}, {insertQueue, &b.queue}} {
+	for _, c := range b.collected() {
 		if err == nil {
-			err = t.writeRows(w.statement, w.rows)
+			err = t.writeRows(c.statement, c.rows)
 		}
 	}
-	if judge(err) == faultRow {
+	clear(t.known.collected)
+	if err != nil && judge(err) <= faultRow {
 		return errors.Join(errIsolate, err)
 	}
 	return err
@@ -190,11 +212,11 @@ func (t *tx) oneByOne() error {
 
 // put writes a row, or collects it.
 func (t *tx) put(s bulkStatement, into *rows, args ...any) error {
-	if t.direct {
-		return t.later(bulkTexts[s.before][len(bulkSizes)-1], args...)
-	}
 	into.add(args...)
 	t.rows++
+	if t.direct {
+		return t.writeRows(s, into)
+	}
 	return nil
 }
 

@@ -58,6 +58,8 @@ var conformance = map[string]func(*testing.T){
 	"WordsThatComeLateAreNotKept":                      TestWordsThatComeLateAreNotKept,
 	"CheckKnowsWhenClaimsGo":                           TestCheckKnowsWhenClaimsGo,
 	"PlacesInStatusLists":                              TestPlacesInStatusLists,
+	"StepsOfOneIssuanceShareABatch":                    TestStepsOfOneIssuanceShareABatch,
+	"OffersShareABatch":                                TestOffersShareABatch,
 	"ResultsAreCounted":                                TestResultsAreCounted,
 	"CountingNeverKeepsTheHouse":                       TestCountingNeverKeepsTheHouse,
 	"SamplesAreNotCounted":                             TestSamplesAreNotCounted,

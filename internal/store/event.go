@@ -9,15 +9,12 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"tidings"
 )
-
-// idempotencyLife is how long a key is remembered.
-const idempotencyLife = 24 * time.Hour
 
 // Publish accepts events of another issuer: all of them or none, in one
 // transaction with a delivery for every endpoint that wants them. Events whose
@@ -47,18 +44,24 @@ func issuancesOf(events []tidings.NewEvent) []int64 {
 	return out
 }
 
-// lookAhead reads at once, before the first publish of a batch, what each of them
-// would read by itself: where their organisations' events go, and which of their
-// issuances have events that are pending.
+// lookAhead reads at once, before the first publish or step of a batch, what each
+// of them would read by itself: the issuances, where their organisations' events go,
+// and which of their issuances have events that are pending.
 func (t *tx) lookAhead(items []*item) error {
-	if t.ahead || items[0].class != classPublish {
+	if t.ahead || !items[0].foresees() {
 		return nil
 	}
 	t.ahead = true
+	if n := slices.IndexFunc(items, func(it *item) bool { return !it.foresees() }); n > 0 {
+		items = items[:n]
+	}
+	if err := t.foresee(items); err != nil {
+		return err
+	}
 	var organisations, issuances rows // what is not known yet
 	for _, it := range items {
-		if it.class != classPublish {
-			break
+		if it.foresight != nil && !it.foresight.tells {
+			continue
 		}
 		if _, ok := t.endpoints[it.organisation]; !ok {
 			t.endpoints[it.organisation] = nil
@@ -150,62 +153,6 @@ func (s *Store) refuseOwn(t *tx, n tidings.NewEvent, at string) error {
 	}
 	return &tidings.Error{Kind: tidings.KindConflict, Pointer: at + "/payload/openId4VcIssuanceId",
 		Message: "This issuance was made here: its events are written by what happens to it and cannot be published."}
-}
-
-// idempotentAll runs do unless the key was used before: then it gives what was
-// made at that time (again), or a conflict where something else was asked for.
-// No key runs do.
-func (t *tx) idempotentAll(org int64, idem *tidings.Idempotency, do func() ([]int64, error)) (keys []int64, again bool, err error) {
-	if idem == nil {
-		keys, err = do()
-		return keys, false, err
-	}
-	if err := t.oneByOne(); err != nil { // the key may stand in this batch, too
-		return nil, false, err
-	}
-	keys, again, err = madeBefore(t.queryRow, org, idem, t.now)
-	if again || err != nil {
-		return keys, again, err
-	}
-	if keys, err = do(); err != nil {
-		return nil, false, err
-	}
-	err = t.later(`INSERT INTO idempotency (organisation_id, route, key, hash, made, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (organisation_id, route, key) DO UPDATE SET hash = excluded.hash, made = excluded.made, expires_at = excluded.expires_at`,
-		org, idem.Route, idem.Key, idem.Hash[:], joinKeys(keys), t.now+idempotencyLife.Milliseconds())
-	return keys, false, err
-}
-
-// madeBefore gives what was made when the key was used first (again), or a
-// conflict where that was for another request.
-func madeBefore(row func(text string, args []any, to ...any) error, org int64, idem *tidings.Idempotency, now int64) (keys []int64, again bool, err error) {
-	var hash []byte
-	var made string
-	err = row("SELECT hash, made FROM idempotency WHERE organisation_id = $1 AND route = $2 AND key = $3 AND expires_at > $4",
-		[]any{org, idem.Route, idem.Key, now}, &hash, &made)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, false, nil
-	case err != nil:
-		return nil, false, err
-	case string(hash) != string(idem.Hash[:]):
-		return nil, false, tidings.Conflict("This idempotency key was used before for another request.")
-	}
-	keys, err = splitKeys(made)
-	return keys, err == nil, err
-}
-
-// idempotent is idempotentAll for a request that makes one thing. It gives the
-// thing's key, be it new or of the first time.
-func (t *tx) idempotent(org int64, idem *tidings.Idempotency, do func() (int64, error)) (int64, error) {
-	keys, _, err := t.idempotentAll(org, idem, func() ([]int64, error) {
-		key, err := do()
-		return []int64{key}, err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return keys[0], nil
 }
 
 // fanEndpoint is what fan-out needs of an endpoint.
@@ -476,23 +423,4 @@ func joinTypes(types []tidings.EventType) string {
 		names[i] = string(t)
 	}
 	return strings.Join(names, " ")
-}
-
-func joinKeys(keys []int64) string {
-	names := make([]string, len(keys))
-	for i, k := range keys {
-		names[i] = strconv.FormatInt(k, 10)
-	}
-	return strings.Join(names, " ")
-}
-
-func splitKeys(text string) (out []int64, err error) {
-	for name := range strings.FieldsSeq(text) {
-		k, err := strconv.ParseInt(name, 10, 64)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, k)
-	}
-	return out, nil
 }

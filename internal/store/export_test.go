@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"runtime"
 	"time"
 )
 
@@ -43,3 +44,23 @@ func (s *Store) EndLease(ctx context.Context) error {
 
 // LockWrite is the lock of whose turn it is to write on PostgreSQL.
 const LockWrite = int64(lockWrite)
+
+// InOneBatch has the writer take what n calls write as one batch.
+func (s *Store) InOneBatch(n int, calls func()) {
+	held, begun := make(chan struct{}), make(chan struct{})
+	go s.w.submit(context.Background(), classTransition, 0, 1, func(*tx) error {
+		close(begun)
+		<-held
+		return nil
+	})
+	<-begun
+	go func() {
+		for waiting := 0; waiting < n; runtime.Gosched() {
+			s.w.in.mu.Lock()
+			waiting = len(s.w.in.queues[classTransition])
+			s.w.in.mu.Unlock()
+		}
+		close(held)
+	}()
+	calls()
+}

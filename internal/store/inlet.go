@@ -47,6 +47,7 @@ type item struct {
 	organisation int64
 	rows         int
 	issuances    []int64 // keys of those that its events are about, to be looked up together
+	foresight    *foresight
 	do           func(*tx) error
 	err          error
 	done         chan struct{}

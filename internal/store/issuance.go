@@ -22,62 +22,81 @@ func (s *Store) CreateIssuance(ctx context.Context, org tidings.Organisation, n 
 		}
 		claims[k] = string(text)
 	}
-	err = s.w.submit(ctx, classTransition, org.Key, 3+len(claims), func(t *tx) error {
-		key, err := t.idempotent(org.Key, n.Idempotency, func() (int64, error) { return s.insertIssuance(t, org, n, claims) })
-		if err != nil {
-			return err
+	it := &item{class: classTransition, organisation: org.Key, rows: 3 + len(claims), foresight: &foresight{tells: true, idem: n.Idempotency}}
+	it.do = func(t *tx) error {
+		keys, again, err := t.idempotentAll(org.Key, n.Idempotency, func() ([]int64, error) {
+			out, err = s.insertIssuance(t, org, n, claims)
+			return []int64{out.Key}, err
+		})
+		if err == nil && again {
+			out, err = s.readIssuance(t.query, org.Key, keys[0])
 		}
-		out, err = s.readIssuance(t.query, org.Key, key)
 		return err
-	})
-	return out, err
+	}
+	return out, s.w.await(ctx, it)
 }
 
-func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIssuance, claims []string) (int64, error) {
-	key, ends := t.key(), t.now+n.Life.Milliseconds()
-	status := tidings.Issuance{State: tidings.StateOffered}.Status()
-	err := t.later(`INSERT INTO issuance (id, organisation_id, state, status, deadline, expires_at, created_at, updated_at, tx_length, tx_mode, tx_hash, deferral)
-		VALUES ($1, $2, $3, $4, $5, $5, $6, $6, $7, $8, $9, $10)`,
-		key, org.Key, string(tidings.StateOffered), status, ends, t.now, n.TxCode.Length, string(n.TxCode.InputMode), n.TxCode.Hash, string(n.Deferral))
+// insertIssuance gives the issuance as it can be read once it is committed.
+func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIssuance, claims []string) (out tidings.Issuance, err error) {
+	for _, c := range n.Credentials {
+		if err := t.notArchived(c); err != nil {
+			return out, err
+		}
+	}
+	now := fromMillis(t.now)
+	out = tidings.Issuance{Key: t.key(), Organisation: org, State: tidings.StateOffered, CreatedAt: now, UpdatedAt: now,
+		ExpiresAt: now.Add(n.Life.Truncate(time.Millisecond)), TxCode: tidings.TxCode{Length: n.TxCode.Length, InputMode: n.TxCode.InputMode, Hash: n.TxCode.Hash}, Deferral: n.Deferral}
+	out.ID, out.Deadline = s.ids.public(out.Key), out.ExpiresAt
+	into, status := &t.w.bulk.issuances, out.Status()
+	err = t.put(insertIssuances, &into.issuances, out.Key, org.Key, string(out.State), status, out.Deadline.UnixMilli(), out.ExpiresAt.UnixMilli(), t.now, t.now,
+		n.TxCode.Length, string(n.TxCode.InputMode), n.TxCode.Hash, string(n.Deferral))
 	if err != nil {
-		return 0, err
+		return out, err
 	}
 	for k, c := range n.Credentials {
-		if err := t.notArchived(c); err != nil {
-			return 0, err
-		}
-		err := t.later("INSERT INTO credential (id, issuance_id, template_id, status, issuance_status, claims) VALUES ($1, $2, $3, $4, $5, $6)",
-			t.key(), key, c.Template.Key, string(tidings.CredentialOffered), status, claims[k])
-		if err != nil {
-			return 0, err
+		made := tidings.Credential{Key: t.key(), TemplateID: c.Template.ID, Status: tidings.CredentialOffered, Revocable: c.Template.Revocable, Claims: c.Claims}
+		made.ID = s.ids.public(made.Key)
+		out.Credentials = append(out.Credentials, made)
+		if err := t.put(insertCredentials, &into.credentials, made.Key, out.Key, c.Template.Key, string(made.Status), status, claims[k]); err != nil {
+			return out, err
 		}
 	}
-	t.states = append(t.states, tidings.StateOffered)
-	_, err = s.tell(t, org.Key, tidings.IssuanceOffered, s.ids.public(key))
-	return key, err
+	t.states = append(t.states, out.State)
+	t.waiting[issuanceKey(out.ID)] = false // nothing can have been told of it
+	_, err = s.tell(t, org.Key, tidings.IssuanceOffered, out.ID)
+	return out, err
 }
 
 // Transition applies a step to an issuance: the new state and the events that
 // tell of it, in one transaction. A refused step gives a [tidings.Refusal] and
-// the issuance as it is.
+// the issuance as it is. Either way it comes without its claims.
 func (s *Store) Transition(ctx context.Context, org int64, id string, step tidings.Step) (out tidings.Issuance, err error) {
 	key, ok := s.ids.key(id)
 	if !ok {
 		return out, tidings.NotFound("issuance", id)
 	}
 	var refusal error
-	err = s.w.submit(ctx, classTransition, org, 4, func(t *tx) (err error) {
+	it := &item{class: classTransition, organisation: org, rows: 4, foresight: &foresight{issuance: key}}
+	if nonce := nonceOf(step); nonce != (tidings.UsedNonce{}) {
+		it.foresight.nonce = nonce.Hash[:]
+	}
+	switch step.(type) {
+	case tidings.Retrieve, tidings.Redeem, tidings.Deliver: // they tell of it rarely
+	default:
+		it.foresight.tells, it.issuances = true, []int64{issuanceKey(id)}
+	}
+	it.do = func(t *tx) (err error) {
 		out, refusal, err = s.transition(t, org, key, step)
 		return err
-	})
-	if err != nil {
+	}
+	if err = s.w.await(ctx, it); err != nil {
 		return out, notFound(err, "issuance", id)
 	}
 	return out, refusal
 }
 
 func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidings.Issuance, refusal, err error) {
-	before, err := s.readIssuance(t.query, org, key)
+	before, err := s.issuance(t, org, key)
 	if err != nil {
 		return before, nil, err
 	}
@@ -116,6 +135,9 @@ func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidin
 			return next, nil, err
 		}
 	}
+	if !t.direct {
+		t.known.issuances[key], t.known.collected[key] = next, true
+	}
 	return next, refusal, nil
 }
 
@@ -132,17 +154,25 @@ func nonceOf(step tidings.Step) tidings.UsedNonce {
 
 // spend marks a nonce as used, and tells whether this is its first use.
 func (t *tx) spend(n tidings.UsedNonce) (bool, error) {
+	if used, ok := t.known.nonces[string(n.Hash[:])]; ok && !t.direct {
+		if used {
+			return false, nil
+		}
+		t.known.nonces[string(n.Hash[:])] = true
+		return true, t.put(insertNonces, &t.w.bulk.issuances.nonces, n.Hash[:], n.ExpiresAt.UnixMilli())
+	}
 	added, err := t.exec("INSERT INTO nonce (hash, expires_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING", n.Hash[:], n.ExpiresAt.UnixMilli())
 	return added == 1, err
 }
 
 // Spend marks what may come once as used, and tells whether this is its first use.
 func (s *Store) Spend(ctx context.Context, n tidings.UsedNonce) (first bool, err error) {
-	err = s.w.submit(ctx, classTransition, 0, 1, func(t *tx) (err error) {
+	it := &item{class: classTransition, rows: 1, foresight: &foresight{nonce: n.Hash[:]}}
+	it.do = func(t *tx) (err error) {
 		first, err = t.spend(n)
 		return err
-	})
-	return first, err
+	}
+	return first, s.w.await(ctx, it)
 }
 
 func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) error {
@@ -150,49 +180,69 @@ func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) e
 	if of.ClaimsDeleted() {
 		n.Description = "" // it can be as personal as they were
 	}
-	return t.later("INSERT INTO notification (credential_id, event, description, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-		credential, string(n.Event), n.Description, t.now)
+	return t.put(insertNotifications, &t.w.bulk.issuances.notifications, credential, string(n.Event), n.Description, t.now)
 }
 
 // writeIssuance writes what a step changed, if the state is still that from
 // which the step set out.
 func (t *tx) writeIssuance(before, next tidings.Issuance) error {
+	into := &t.w.bulk.issuances
 	for k := range next.Credentials {
 		if c := next.Credentials[k]; c.Status != before.Credentials[k].Status || c.Accepted != before.Credentials[k].Accepted || c.HolderKeys != before.Credentials[k].HolderKeys {
-			if err := t.later("UPDATE credential SET status = $1, accepted = $2, holder_keys = $3 WHERE id = $4", string(c.Status), number(c.Accepted), c.HolderKeys, c.Key); err != nil {
+			if err := t.put(updateCredentials, &into.updated, c.Key, string(c.Status), number(c.Accepted), c.HolderKeys); err != nil {
 				return err
 			}
 		}
 	}
-	status := next.Status()
-	if next.State == before.State && status == before.Status() && next.UpdatedAt.Equal(before.UpdatedAt) && next.RetrievedAt == before.RetrievedAt && next.TxCode.Wrong == before.TxCode.Wrong &&
-		next.Refreshed == before.Refreshed && next.Deferral == before.Deferral {
-		return nil
-	}
-	var failure tidings.IssuanceError
-	if next.Error != nil {
-		failure = *next.Error
-	}
-	var retrieved time.Time
-	if next.RetrievedAt != nil {
-		retrieved = *next.RetrievedAt
-	}
-	var ended time.Time
-	if next.State.Terminal() && !before.State.Terminal() {
-		ended = next.UpdatedAt
-	}
-	err := t.expect(1, `UPDATE issuance SET state = $1, deadline = $2, retrieved_at = $3, accepted_by = $4, error_code = $5, error_message = $6, updated_at = $7, status = $8, error_details = $16,
-		claims_since = COALESCE($9, claims_since), expires_at = $10, tx_wrong = $11, deferral = $12, refreshed = $13
-		WHERE id = $14 AND state = $15`,
-		string(next.State), null(next.Deadline), null(retrieved), string(next.AcceptedBy), failure.Code, failure.Message, next.UpdatedAt.UnixMilli(), status,
-		null(ended), next.ExpiresAt.UnixMilli(), next.TxCode.Wrong, string(next.Deferral), next.Refreshed, next.Key, string(before.State), failure.Details)
 	if next.State != before.State {
 		t.states = append(t.states, next.State)
 	}
-	if err == nil && status != before.Status() {
-		err = t.later("UPDATE credential SET issuance_status = $1 WHERE issuance_id = $2", status, next.Key)
+	was, is := changeable(before), changeable(next)
+	if is.status != was.status {
+		if err := t.put(tellCredentials, &into.told, next.Key, is.status); err != nil {
+			return err
+		}
 	}
-	return err
+	retrieved, moved := was, was
+	retrieved.retrieved = is.retrieved
+	moved.state, moved.deadline, moved.updated = is.state, is.deadline, is.updated
+	switch all := []any{next.Key, was.state, is.state, is.deadline, is.retrieved, is.acceptedBy, is.failure.Code, is.failure.Message, is.failure.Details,
+		is.updated, is.status, is.expires, is.wrong, is.deferral, is.refreshed}; {
+	case is == was:
+		return nil
+	case is == retrieved:
+		return t.put(retrieveIssuances, &into.retrieved, next.Key, was.state, is.retrieved)
+	case next.State.Terminal() && !before.State.Terminal():
+		return t.put(endIssuances, &into.ended, append(all, is.updated)...)
+	case is == moved:
+		return t.put(moveIssuances, &into.moved, next.Key, was.state, is.state, is.deadline, is.updated)
+	default:
+		return t.put(changeIssuances, &into.changed, all...)
+	}
+}
+
+// changeableRow is what steps change of an issuance's row. Times are milliseconds, 0
+// for none.
+type changeableRow struct {
+	state, status, acceptedBy, deferral   string
+	deadline, retrieved, updated, expires int64
+	failure                               tidings.IssuanceError
+	wrong, refreshed                      int
+}
+
+func changeable(i tidings.Issuance) changeableRow {
+	r := changeableRow{state: string(i.State), status: i.Status(), acceptedBy: string(i.AcceptedBy), deferral: string(i.Deferral),
+		updated: i.UpdatedAt.UnixMilli(), expires: i.ExpiresAt.UnixMilli(), wrong: i.TxCode.Wrong, refreshed: i.Refreshed}
+	if !i.Deadline.IsZero() {
+		r.deadline = i.Deadline.UnixMilli()
+	}
+	if i.RetrievedAt != nil {
+		r.retrieved = i.RetrievedAt.UnixMilli()
+	}
+	if i.Error != nil {
+		r.failure = *i.Error
+	}
+	return r
 }
 
 // SweepDeadlines applies deadlines that have passed, up to limit of them, and
@@ -258,8 +308,10 @@ func (s *Store) scanIssuance(r scanner) (i tidings.Issuance, err error) {
 // querier reads rows, inside the writer's transaction or beside it.
 type querier func(query string, args []any, scan func(scanner) error) error
 
-// credentialColumns are those of a credential c.
-const credentialColumns = "c.id, c.template_id, c.status, c.accepted, c.claims, c.holder_keys, (SELECT t.revocable FROM template t WHERE t.id = c.template_id)"
+// credentialColumns are those of a credential c, with the expression for its claims.
+func credentialColumns(claims string) string {
+	return "c.id, c.template_id, c.status, c.accepted, " + claims + ", c.holder_keys, (SELECT t.revocable FROM template t WHERE t.id = c.template_id)"
+}
 
 // credentialRow is what they are read into.
 type credentialRow struct {
@@ -275,7 +327,7 @@ func (c *credentialRow) columns() []any {
 // add adds the credential to its issuance.
 func (c *credentialRow) add(s *Store, to *tidings.Issuance) error {
 	c.ID, c.TemplateID, c.ClaimsDeleted = s.ids.public(c.Key), s.ids.public(c.template), c.claims == ""
-	if !c.ClaimsDeleted {
+	if !c.ClaimsDeleted && c.claims != kept {
 		if err := json.Unmarshal([]byte(c.claims), &c.Claims); err != nil {
 			return err
 		}
@@ -295,20 +347,16 @@ func (j joined) Scan(dest ...any) error { return j.scanner.Scan(append(dest, j.r
 
 // oneIssuance reads an issuance with each of its credentials: it has one at
 // least. Every step of a wallet reads it twice, so it is one query.
-const oneIssuance = "SELECT " + issuanceColumns + ", " + credentialColumns + " FROM " + issuanceTable +
+var oneIssuance = "SELECT " + issuanceColumns + ", " + credentialColumns("c.claims") + " FROM " + issuanceTable +
 	" JOIN credential c ON c.issuance_id = i.id WHERE i.id = $1 AND i.organisation_id = $2 ORDER BY c.id"
 
 // readIssuance reads one issuance with its credentials.
 func (s *Store) readIssuance(query querier, org, key int64) (i tidings.Issuance, err error) {
 	err = query(oneIssuance, []any{key, org}, func(r scanner) error {
-		var c credentialRow
-		found, err := s.scanIssuance(joined{r, c.columns()})
-		if err != nil {
-			return err
-		}
-		found.Credentials = i.Credentials
+		found, err := s.scanWhole(r)
+		found.Credentials = append(i.Credentials, found.Credentials...)
 		i = found
-		return c.add(s, &i)
+		return err
 	})
 	if err == nil && i.Key == 0 {
 		err = sql.ErrNoRows
@@ -316,8 +364,17 @@ func (s *Store) readIssuance(query querier, org, key int64) (i tidings.Issuance,
 	return i, err
 }
 
+// scanWhole reads an issuance with one of its credentials.
+func (s *Store) scanWhole(r scanner) (i tidings.Issuance, err error) {
+	var c credentialRow
+	if i, err = s.scanIssuance(joined{r, c.columns()}); err != nil {
+		return i, err
+	}
+	return i, c.add(s, &i)
+}
+
 func (s *Store) readCredentials(query querier, i *tidings.Issuance) error {
-	return query("SELECT "+credentialColumns+" FROM credential c WHERE c.issuance_id = $1 ORDER BY c.id", []any{i.Key}, func(r scanner) error {
+	return query("SELECT "+credentialColumns("c.claims")+" FROM credential c WHERE c.issuance_id = $1 ORDER BY c.id", []any{i.Key}, func(r scanner) error {
 		var c credentialRow
 		if err := r.Scan(c.columns()...); err != nil {
 			return err

@@ -13,13 +13,11 @@ const maxSteps = 200
 // step keeps that a step was taken, if it is one that a wallet or a person takes
 // and it changed something.
 func (t *tx) step(before, next tidings.Issuance, step tidings.Step) error {
-	kept, ok := tidings.DescribeStep(before, next, step)
+	taken, ok := tidings.DescribeStep(before, next, step)
 	if !ok {
 		return nil
 	}
-	return t.later(`INSERT INTO issuance_step (issuance_id, id, step, detail, created_at)
-		SELECT $1, $2, $3, $4, $5 WHERE (SELECT count(*) FROM issuance_step WHERE issuance_id = $1) < $6`,
-		before.Key, t.key(), kept.Name, kept.Detail, t.now, maxSteps)
+	return t.put(insertSteps, &t.w.bulk.issuances.steps, before.Key, t.key(), taken.Name, taken.Detail, t.now)
 }
 
 // IssuanceSteps gives what was done with an issuance of the organisation, the

@@ -149,7 +149,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.ids, err = newIDs(idKey); err != nil || o.Shared {
+	s.ids, err = newIDs(idKey)
+	s.w.scanWhole = s.scanWhole
+	if err != nil || o.Shared {
 		return s, err
 	}
 	return s, s.rememberClaimsRetention(ctx)

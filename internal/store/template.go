@@ -112,10 +112,16 @@ func (s *Store) changeTemplate(ctx context.Context, org int64, id string, o tidi
 
 // notArchived refuses to issue from a template that is archived.
 func (t *tx) notArchived(c tidings.NewCredential) error {
+	if t.known.templates[c.Template.Key] && !t.direct {
+		return nil
+	}
 	var archived nullable
 	err := t.queryRow("SELECT archived_at FROM template WHERE id = $1", []any{c.Template.Key}, &archived)
 	if err == nil && archived.Valid {
 		err = tidings.Invalid(c.At+"/credentialTemplateId", "The credential template %q is archived.", c.Template.ID)
+	}
+	if err == nil && !t.direct {
+		t.known.templates[c.Template.Key] = true
 	}
 	return err
 }

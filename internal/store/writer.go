@@ -31,8 +31,9 @@ type writer struct {
 	clock      *clock
 	corrected  bool // the clock, by the database's
 	stmts      map[string]*sql.Stmt
-	bulk       bulk // what the batch that runs has collected
-	remote     bool // the database is another process: round trips count, and others may write to it
+	bulk       bulk                                    // what the batch that runs has collected
+	scanWhole  func(scanner) (tidings.Issuance, error) // see Store.scanWhole; there before the first item with foresight
+	remote     bool                                    // the database is another process: round trips count, and others may write to it
 	in         *inlets
 	keys       keys
 	shared     bool // this process visits a store that a server may hold open
@@ -320,8 +321,9 @@ type tx struct {
 	ended     []Ended                 // deliveries
 	endpoints map[int64][]fanEndpoint // by organisation, as read in this batch
 	trace     string                  // of the item that runs
-	ahead     bool                    // the publishes were looked through
-	waiting   map[int64]bool          // by issuance, whether an event of it was pending then
+	ahead     bool                    // what the items will ask for was read
+	known     known
+	waiting   map[int64]bool // by issuance, whether an event of it was pending then
 }
 
 type backlogChange struct {
@@ -345,8 +347,9 @@ func (t *tx) run(it *item) error {
 	}
 	t.direct, t.trace = t.isolate, it.trace
 	var err error
-	if it.class != classResult && it.class != classPublish {
+	if it.class != classResult && !it.foresees() {
 		err = t.oneByOne()
+		t.forget()
 	}
 	if err == nil {
 		err = it.do(t)
@@ -368,6 +371,7 @@ func (t *tx) run(it *item) error {
 		t.wakes, t.backlog, t.tallies = t.wakes[:wakes], t.backlog[:backlog], t.tallies[:tallies]
 		t.events, t.states, t.ended = t.events[:events], t.states[:states], t.ended[:ended]
 		clear(t.endpoints)
+		t.forget()
 		t.waits = pipeline{}
 		if err := t.control("ROLLBACK TO item"); err != nil {
 			return err
