@@ -77,6 +77,7 @@ func (a *App) keepHouse(ctx context.Context) {
 	chores := []chore{
 		{"canceling deliveries of deleted endpoints", once(a.Store.CancelDeleted)},
 		{"recovering", once(a.Store.Recovering)},
+		{"making partitions ahead", once(a.Store.Partition)},
 		{"dropping what is older than the retention time", once(a.Store.Retain)},
 		{"deleting claims", once(a.Store.DeleteClaims)},
 		{"giving free space back", once(a.Store.Shrink)},

@@ -156,7 +156,9 @@ func (s *Store) selectDeliveries(ctx context.Context, org int64, f tidings.Deliv
 
 // selectByIssuance narrows to the events of an issuance, or to one event.
 func (s *Store) selectByIssuance(ctx context.Context, queue listQuery, org int64, f tidings.DeliveryFilter) (sel deliverySelection, err error) {
-	history := listQuery{table: "delivery d" + historyJoin, columns: historyColumns, order: "d.id", newest: true}
+	// The plus keeps the database from walking all deliveries in their order until
+	// it has met the few that there are.
+	history := listQuery{table: "delivery d" + historyJoin, columns: historyColumns, order: "+d.id", newest: true}
 	issuance := f.IssuanceID
 	if f.EventID != "" {
 		e, err := s.Event(ctx, org, f.EventID)

@@ -23,7 +23,7 @@ func (s *Store) HaveStatusListsOf(places int64) { s.statusListSize = places }
 func (s *Store) Columns(ctx context.Context) (out []string, err error) {
 	query := "SELECT m.name || '.' || c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'"
 	if s.dir == "" {
-		query = "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'migration'"
+		query = "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'migration' AND NOT (SELECT relispartition FROM pg_class WHERE oid = table_name::regclass)"
 	}
 	err = s.query(ctx, query, nil, func(r scanner) error {
 		var c string

@@ -1,10 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"database/sql"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"tidings"
 	"tidings/internal/pgtest"
 )
 
@@ -48,7 +52,7 @@ func TestPlansOnPostgreSQL(t *testing.T) {
 		{heldDue, "1, 1, 1", "using queue_issuance on queue|Index Cond: ((issuance_key = $1) AND (endpoint_id = $2)"},
 		{firstHeld, "1, 1, 1", "using queue_issuance on queue|Index Cond: ((issuance_key = $1) AND (endpoint_id = $2)"},
 		{moveAlong, "1, 1, 1, 1", "Index Scan using queue_issuance on queue|Index Cond: (issuance_key = $2)"},
-		{stillMissing.byColumn(), "NULL, NULL, NULL", "Index Scan using queue_issuance on queue q|Index Scan using delivery_event on delivery d"},
+		{stillMissing.byColumn(), "NULL, NULL, NULL", "Index Scan using queue_issuance on queue q|Index Scan using delivery_rest_event_id_idx on delivery_rest|Index Only Scan using event_rest_pkey on event_rest"},
 	} {
 		exec("BEGIN")
 		exec("SELECT set_config('plan_cache_mode', 'force_generic_plan', true)" + byIndex)
@@ -75,4 +79,177 @@ func TestPlansOnPostgreSQL(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestHistoryIsFoundOverPartitions holds what statements read that history is
+// found by, over several partitions, whatever the statistics say: as many pages as
+// there are rows to be found, and never a table. A statement that names no key has
+// to look into each partition.
+func TestHistoryIsFoundOverPartitions(t *testing.T) {
+	url := pgtest.NewDatabase(t, pgtest.Start(t, "autovacuum=off", "shared_buffers=128MB"))
+	now := time.Now()
+	s, err := Open(t.Context(), Options{Database: url, Retention: 20 * 24 * time.Hour, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	exec := func(text string, args ...any) {
+		t.Helper()
+		if _, err := conn.ExecContext(t.Context(), text, args...); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	there, err := periods(s.reader(t.Context()))
+	if err != nil || len(there) != 2 {
+		t.Fatalf("the periods are %v, %v", there, err)
+	}
+	// Events of 100 endpoints of 10 organisations, 20,000 for each of six periods
+	// and for the rest.
+	const each = 20_000
+	step := there[0].to - there[0].from
+	exec("INSERT INTO organisation SELECT i, i::text, 0 FROM generate_series(0, 9) AS i")
+	exec(`INSERT INTO endpoint (id, organisation_id, public_id, url, filter_types, description, headers, rate_limit, max_in_flight, retry_schedule, signatures, status, created_at, updated_at)
+		SELECT i, i % 10, i::text, '', '', '', '{}', 0, 8, '', 'v1', 'enabled', 0, 0 FROM generate_series(0, 99) AS i`)
+	for n := range int64(7) {
+		p := period{there[0].from - n*step, there[0].to - n*step}
+		if n > 0 && n < 6 {
+			exec("SELECT make_history($1, $2)", p.from, p.to)
+		}
+		exec(`INSERT INTO event SELECT k, i % 10, k, k, 'i' || k, 'openid4vc.issuance.completed', convert_to(repeat('x', 200), 'UTF8'), 1, 0, 0
+			FROM (SELECT i, $1::bigint + i * 4 FROM generate_series(1, $2::bigint) AS i) AS v (i, k)`, p.from+step/2, each)
+		exec(`INSERT INTO delivery SELECT k + 1, i % 10, i % 100, k, 'delivered', '', 1, 0, 0, 0, 101, 0
+			FROM (SELECT i, $1::bigint + i * 4 FROM generate_series(1, $2::bigint) AS i) AS v (i, k)`, p.from+step/2, each)
+		exec(`INSERT INTO attempt (delivery_id, number, started_at, duration_us, status_code, error_code, error) SELECT k + 1, 1, 0, 0, 204, '', ''
+			FROM (SELECT i, $1::bigint + i * 4 FROM generate_series(1, $2::bigint) AS i) AS v (i, k)`, p.from+step/2, each)
+	}
+	exec("INSERT INTO queue SELECT 1, 1, $1::bigint + i * 4 + 2, $1::bigint + i * 4, 1, 0, 0, 0, 1 FROM generate_series(1, 100) AS i", there[0].from+step/2)
+
+	// A hundred rows with their joins take some 1,000 pages; each of the tables with
+	// the index that finds a row has more.
+	limits := map[string]int{
+		"what is to be recovered": 3500, // each of a hundred events is looked for in eight partitions
+		// Lists look for each sort of event and end in each partition.
+		"deliveries": 2000, "deliveries of an endpoint": 2000,
+	}
+	reads := historyReads(t, s, there[0].from+step/2+400-3*step)
+	// There are none at first; then those that autovacuum makes, which are of each
+	// partition, but of no table as a whole.
+	for _, statistics := range []string{"no statistics", "statistics"} {
+		if statistics == "statistics" {
+			exec("DO $$ DECLARE c regclass; BEGIN FOR c IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace LOOP EXECUTE format('ANALYZE %s', c); END LOOP; END $$")
+		}
+		for _, r := range reads {
+			for _, plan := range []string{"force_generic_plan", "force_custom_plan"} {
+				if pages, text := pagesOf(t, conn, plan, r.text, r.args); pages > cmp.Or(limits[r.name], 1000) {
+					t.Errorf("%s: %d pages, by %s with %s:\n%s\n%s", r.name, pages, plan, statistics, r.text, text)
+				}
+			}
+		}
+	}
+}
+
+// read is a statement that finds history.
+type read struct {
+	name, text string
+	args       []any
+}
+
+// historyReads are the statements that find history, an event or what stands
+// behind it.
+func historyReads(t *testing.T, s *Store, event int64) []read {
+	t.Helper()
+	reads := []read{
+		{"an event", "SELECT " + eventColumns + " FROM event e WHERE e.id = $1 AND e.organisation_id = $2", []any{event, 1}},
+		{"a delivery", s.db.bind("SELECT " + historyColumns + " FROM delivery d" + historyJoin + " WHERE d.id = $1"), []any{event + 1}},
+		{"attempts", "SELECT number FROM attempt WHERE delivery_id = $1 ORDER BY number", []any{event + 1}},
+		{"what is pending", s.db.bind(pendingOf), []any{1, 0, 0, 100}},
+		{"the oldest event", "SELECT created_at FROM event ORDER BY id LIMIT 1", nil},
+		{"the newest event", "SELECT id FROM event WHERE organisation_id = $1 ORDER BY position DESC LIMIT 1", []any{1}},
+		{"the story of an issuance", s.db.bind(storyOf), []any{1, "i1"}},
+		{"what is to be recovered", s.db.bind(eventsOf), []any{1, event, far, far, 100, 1}},
+		{"what failed", failedOf, []any{1, 101, 1, 100}},
+		{"what is missing", s.db.bind(stillMissing.byColumn()), []any{[]int64{1, 1}, []int64{1, 1}, []int64{event, event + 4}}},
+		{"dropping an event", dropEvent, []any{event}},
+		{"dropping events", dropManyEvents.byColumn(), []any{[]int64{event, event + 4, event + 1<<30}}},
+		{"dropping deliveries", deleteDeliveries.byColumn(), []any{[]int64{event + 1, event + 5}}},
+		{"dropping attempts", deleteAttempts.byColumn(), []any{[]int64{event + 1, event + 5}}},
+		{"counting off", countOff.byColumn(), []any{[]int64{event, event + 4}, []int64{1, 1}}},
+		{"the oldest deliveries", "SELECT id FROM delivery WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3", []any{0, far, 100}},
+		{"late deliveries", "SELECT id FROM delivery WHERE late = 1 AND ended_at < $1 ORDER BY ended_at LIMIT $2", []any{far, 100}},
+		{"the oldest events", "SELECT id FROM event WHERE id < $1 AND id > $2 ORDER BY id LIMIT $3", []any{far, 0, 100}},
+	}
+	for name, f := range map[string]tidings.DeliveryFilter{"deliveries": {}, "deliveries of an endpoint": {EndpointID: "1"}, "deliveries of a type": {EventType: tidings.IssuanceCompleted},
+		"deliveries that failed": {Status: tidings.DeliveryFailed}, "deliveries of an issuance": {IssuanceID: "i1"}} {
+		sel, err := s.selectDeliveries(t.Context(), 1, f)
+		if err != nil || sel.none {
+			t.Fatal(name, err)
+		}
+		for _, q := range append(sel.queue, sel.history...) {
+			for _, boundary := range []int64{0, event} {
+				text, args := q.text(boundary, false, 100)
+				reads = append(reads, read{name, s.db.bind(text), args})
+			}
+		}
+	}
+	for name, f := range map[string]tidings.EventFilter{"events": {}, "events of a type": {Type: tidings.IssuanceCompleted}, "events of an issuance": {IssuanceID: "i1"}, "events since": {Since: s.now()}} {
+		for _, backwards := range []bool{false, true} {
+			text, args := selectEvents(1, f).text(event, backwards, 100)
+			reads = append(reads, read{name, text, args})
+		}
+	}
+	return reads
+}
+
+// pagesOf tells how many pages a statement reads.
+func pagesOf(t *testing.T, conn *sql.Conn, plan, text string, args []any) (pages int, lines string) {
+	t.Helper()
+	tx, err := conn.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	mustExec(t, tx, "SELECT set_config('plan_cache_mode', $1, true)"+byIndex, plan) // readers have the same settings
+	stmt, err := tx.Prepare("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) " + text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	defer stmt.Close()
+	rows, err := stmt.Query(args...)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	first := true
+	err = eachRow(rows, func(r scanner) error {
+		var line string
+		err := r.Scan(&line)
+		lines += line + "\n"
+		if _, counts, ok := strings.Cut(line, "Buffers: shared "); ok && first {
+			first = false
+			for word := range strings.FieldsSeq(counts) {
+				kind, n, _ := strings.Cut(strings.TrimSuffix(word, ","), "=")
+				if kind == "hit" || kind == "read" {
+					count, err := strconv.Atoi(n)
+					if err != nil {
+						return err
+					}
+					pages += count
+				}
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages, lines
 }

@@ -25,7 +25,7 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{pendingOf, "q USING PRIMARY KEY (endpoint_id=? AND (due,id)>(?,?))"},
 		{oldestOf, "q USING INDEX queue_id (endpoint_id=?)"},
 		{fanoutOf, "endpoint USING INDEX endpoint_list (organisation_id=?)"},
-		{eventsOf, "e USING INDEX event_feed (organisation_id=? AND position>? AND position<?)"},
+		{eventsOf, "event USING INDEX event_feed (organisation_id=? AND position>? AND position<?)"},
 		{eventsOf, "d USING INDEX delivery_event (event_id=?) LEFT-JOIN"},
 		{eventsOf, "q USING INDEX queue_issuance (issuance_key=?)"},
 		{failedOf, "delivery USING INDEX delivery_endpoint (endpoint_id=? AND kind=? AND id>?)"},
@@ -119,7 +119,7 @@ func TestFiltersWalkTheirIndex(t *testing.T) {
 		{"of an endpoint and a type", deliveries(tidings.DeliveryFilter{EndpointID: "a", EventType: typ}), []string{laneOfType, endpoints}},
 		{"of an endpoint that failed", deliveries(tidings.DeliveryFilter{EndpointID: "a", Status: failed}), []string{endpoints}},
 		{"all three", deliveries(tidings.DeliveryFilter{EndpointID: "a", Status: failed, EventType: typ}), []string{endpoints}},
-		{"of an issuance", deliveries(tidings.DeliveryFilter{IssuanceID: "i"}), []string{"queue_issuance (issuance_key=?)", "delivery_event (event_id=? AND rowid)", "event_issuance (issuance_id=? AND organisation_id=?)"}},
+		{"of an issuance", deliveries(tidings.DeliveryFilter{IssuanceID: "i"}), []string{"queue_issuance (issuance_key=?)", "delivery_event (event_id=?)", "event_issuance (issuance_id=? AND organisation_id=?)"}},
 
 		{"events", []listQuery{selectEvents(org, tidings.EventFilter{})}, []string{"event_feed (organisation_id=? AND position)"}},
 		{"events of a type", []listQuery{selectEvents(org, tidings.EventFilter{Type: typ})}, []string{"event_type (organisation_id=? AND type=? AND position)"}},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +40,11 @@ func openPostgres(ctx context.Context, o Options) (_ *postgres, writes, reads *s
 		return nil, nil, nil, err
 	}
 	// Reads that get no answer leave the writer its connections.
-	pool, readers := stdlib.OpenDB(*cfg), stdlib.OpenDB(*cfg)
+	pool := stdlib.OpenDB(*cfg)
+	if !pooled {
+		maps.Copy(cfg.RuntimeParams, readByIndex)
+	}
+	readers := stdlib.OpenDB(*cfg)
 	pool.SetMaxOpenConns(writers)
 	readers.SetMaxOpenConns(o.Connections)
 	readers.SetMaxIdleConns(o.Connections)
@@ -102,6 +107,11 @@ func (p *postgres) bind(query string) string {
 // the same seems so costly then that PostgreSQL would compile it.
 const byIndex = ", set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
 
+// readByIndex does the same for those who read, where a session keeps settings.
+// Autovacuum makes statistics of each partition, but none of how tables as a whole
+// join, so that to read all of them can seem to cost less than to look for a few rows.
+var readByIndex = map[string]string{"jit": "off", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+
 // syncCommits has a transaction be on disk when its commit returns.
 const syncCommits = "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"
 
@@ -143,10 +153,10 @@ func (p *postgres) size(ctx context.Context, reads *sql.DB) (bytes, free int64, 
 // release has nothing to give free: what a node holds, it holds by a lease.
 func (p *postgres) release() error { return nil }
 
-// patient lets the statements of a transaction take as long as they take: the
-// larger the database, the longer.
+// patient lets the statements of a transaction take as long as they take, and read
+// whole tables: the larger the database, the longer.
 func patient(ctx context.Context, t *sql.Tx) error {
-	_, err := t.ExecContext(ctx, "SET LOCAL statement_timeout = 0")
+	_, err := t.ExecContext(ctx, "SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
 	return err
 }
 
@@ -159,19 +169,33 @@ const (
 	migratePause = 2 * time.Second
 )
 
-// migratePostgres runs the migrations that the database has not had yet, and tells
-// how many those were. Where somebody holds a table for long, such as a backup, it
-// gives way to those who would wait behind it, and tries again.
+// besideWriters stands in a migration that looks at all of history, for which it
+// takes no turn: it locks nobody out.
+const besideWriters = "-- beside those who write"
+
+// migratePostgres runs the migrations that the database has not had yet, each in a
+// transaction of its own, and tells how many those were. Where somebody holds a
+// table for long, such as a backup, it gives way to those who would wait behind it,
+// and tries again.
 func migratePostgres(ctx context.Context, pool *sql.DB, from fs.FS, shared bool, log *slog.Logger) (ran int, err error) {
+	files, err := fs.Glob(from, "migrations/postgres/*.sql")
+	if err != nil {
+		return 0, err
+	}
 	for {
-		if ran, err = migrateAll(ctx, pool, from, shared); !held(err) {
+		more, err := migrateNext(ctx, pool, from, files, shared && ran == 0)
+		switch {
+		case err == nil && more:
+			ran++
+			continue
+		case !held(err):
 			return ran, err
 		}
 		log.Warn("the schema cannot be brought up to date while somebody uses it for long, such as a backup: it is tried again", "error", err)
 		select {
 		case <-time.After(migratePause):
 		case <-ctx.Done():
-			return 0, err
+			return ran, err
 		}
 	}
 }
@@ -183,49 +207,48 @@ func held(err error) bool {
 	return ok && (e.Code == lockNotAvailable || e.Code == deadlock)
 }
 
-// migrateAll runs the migrations in one transaction under locks of that
-// transaction, which a pooler leaves alone. Servers work on the schema meanwhile: it
-// takes its turn among those who write, as two that hold what the other wants next
-// would both wait in vain.
-func migrateAll(ctx context.Context, pool *sql.DB, from fs.FS, shared bool) (ran int, err error) {
-	files, err := fs.Glob(from, "migrations/postgres/*.sql")
-	if err != nil {
-		return 0, err
-	}
+// migrateNext runs the next migration, if there is one, in one transaction under
+// locks of that transaction, which a pooler leaves alone. Servers work on the schema
+// meanwhile: it takes its turn among those who write, as two that hold what the
+// other wants next would both wait in vain.
+func migrateNext(ctx context.Context, pool *sql.DB, from fs.FS, files []string, shared bool) (more bool, err error) {
 	t, err := pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // so that it sees what was done before its turn
 	if err != nil {
-		return 0, fmt.Errorf("opening the database: %w", err)
+		return false, fmt.Errorf("opening the database: %w", err)
 	}
 	defer t.Rollback() // after the commit there is nothing to roll back
 	if err := patient(ctx, t); err != nil {
-		return 0, fmt.Errorf("opening the database: %w", err)
+		return false, fmt.Errorf("opening the database: %w", err)
 	}
 	if _, err := t.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(lockMigrate)); err != nil {
-		return 0, fmt.Errorf("locking the schema: %w", err)
+		return false, fmt.Errorf("locking the schema: %w", err)
 	}
 	have, err := schemaVersion(ctx, t)
 	if err != nil {
-		return 0, owners(err)
+		return false, owners(err)
 	}
 	if err := checkSchema(have, len(files), shared); err != nil || have == len(files) {
-		return 0, errors.Join(err, t.Commit())
+		return false, errors.Join(err, t.Commit())
 	}
-	if _, err := t.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1), set_config('lock_timeout', $2, true)", int64(lockWrite), milliseconds(migrateLockWait)); err != nil {
-		return 0, fmt.Errorf("taking a turn to write: %w", err)
+	text, err := fs.ReadFile(from, files[have])
+	if err != nil {
+		return false, err
 	}
-	for i := have; i < len(files); i++ {
-		text, err := fs.ReadFile(from, files[i])
-		if err != nil {
-			return 0, err
-		}
-		if _, err := t.ExecContext(ctx, string(text)); err != nil {
-			return 0, owners(fmt.Errorf("migration %s: %w", files[i], err))
-		}
-		if _, err := t.ExecContext(ctx, "INSERT INTO migration (number) VALUES ($1)", i+1); err != nil {
-			return 0, owners(fmt.Errorf("migration %s: %w", files[i], err))
+	if !strings.Contains(string(text), besideWriters) {
+		if _, err := t.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(lockWrite)); err != nil {
+			return false, fmt.Errorf("taking a turn to write: %w", err)
 		}
 	}
-	return len(files) - have, t.Commit()
+	if _, err := t.ExecContext(ctx, "SELECT set_config('lock_timeout', $1, true)", milliseconds(migrateLockWait)); err != nil {
+		return false, err
+	}
+	if _, err := t.ExecContext(ctx, string(text)); err != nil {
+		return false, owners(fmt.Errorf("migration %s: %w", files[have], err))
+	}
+	if _, err := t.ExecContext(ctx, "INSERT INTO migration (number) VALUES ($1)", have+1); err != nil {
+		return false, owners(fmt.Errorf("migration %s: %w", files[have], err))
+	}
+	return true, t.Commit()
 }
 
 // schemaVersion tells how many migrations the database has had. The table that

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -148,12 +149,12 @@ func (s *Store) recoverStep(ctx context.Context, r recovery, limit int) (done in
 
 // pastEvent is an event with what became of it at the endpoint.
 type pastEvent struct {
-	key, issuance, created int64
-	typ                    tidings.EventType
-	test                   bool
-	body                   []byte
-	arriving               bool          // it was delivered or is pending
-	failed, ended          sql.NullInt64 // its newest delivery that ended, and when one last did
+	key, position, issuance, created int64
+	typ                              tidings.EventType
+	test                             bool
+	body                             []byte
+	arriving                         bool          // it was delivered or is pending
+	failed, ended                    sql.NullInt64 // its newest delivery that ended, and when one last did
 }
 
 // missing tells whether the endpoint should have got it in the period, but has
@@ -173,23 +174,24 @@ func (x pastEvent) about(e tidings.Endpoint) bool {
 	return x.issuance == issuanceKey(subjectOfEndpoint+e.ID) && slices.Contains(tidings.OperationalEventTypes, x.typ)
 }
 
-// The pluses keep the database from walking the endpoint's queue and history. In
-// any other order than that of its groups it would sort all that is left of the
-// feed, for each step.
-const eventsOf = `SELECT e.id, e.issuance_key, e.created_at, e.type, e.test, e.body, max(d.id), max(d.ended_at),
-			max(CASE d.status WHEN 'delivered' THEN 1 ELSE 0 END) = 1
+// The pluses keep the database from walking the endpoint's queue and history. The
+// events are found before what became of them: grouped in any other order it would
+// sort all that is left of the feed, for each step.
+const eventsOf = `SELECT e.id, e.position, e.issuance_key, e.created_at, e.type, e.test, e.body, found.newest, found.ended, found.delivered = 1
 			OR EXISTS (SELECT 1 FROM queue q WHERE q.issuance_key = e.issuance_key AND +q.endpoint_id = $6 AND q.event_id = e.id)
-		FROM event e LEFT JOIN delivery d ON d.event_id = e.id AND +d.endpoint_id = $6
-		WHERE e.organisation_id = $1 AND e.position > $2 AND e.position < $3 AND e.created_at <= $4
-		GROUP BY e.position, e.id ORDER BY e.position, e.id LIMIT $5`
+		FROM (SELECT f.id, max(d.id) AS newest, max(d.ended_at) AS ended, max(CASE d.status WHEN 'delivered' THEN 1 ELSE 0 END) AS delivered
+			FROM (SELECT id FROM event WHERE organisation_id = $1 AND position > $2 AND position < $3 AND created_at <= $4 ORDER BY position, id LIMIT $5) AS f
+			LEFT JOIN delivery d ON d.event_id = f.id AND +d.endpoint_id = $6 GROUP BY f.id) AS found
+		CROSS JOIN event e ON e.id = found.id`
 
 func (s *Store) eventsFrom(ctx context.Context, r recovery, limit int) (out []pastEvent, err error) {
 	err = s.query(ctx, eventsOf, []any{r.organisation, r.cursor, r.end(), r.until, limit, r.endpoint}, func(row scanner) error {
 		var x pastEvent
-		err := row.Scan(&x.key, &x.issuance, &x.created, &x.typ, &x.test, &x.body, &x.failed, &x.ended, &x.arriving)
+		err := row.Scan(&x.key, &x.position, &x.issuance, &x.created, &x.typ, &x.test, &x.body, &x.failed, &x.ended, &x.arriving)
 		out = append(out, x)
 		return err
 	})
+	slices.SortFunc(out, func(a, b pastEvent) int { return cmp.Compare(a.position, b.position) })
 	return out, err
 }
 

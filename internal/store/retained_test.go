@@ -45,8 +45,8 @@ func TestEndedDeliveriesAndTheirEventsGoWithTime(t *testing.T) {
 		t.Errorf("%d rounds before anything is too old", rounds)
 	}
 	o.sound(t)
-	o.clock.Advance(48 * time.Hour)
-	if rounds := o.retain(t); rounds < 4 {
+	o.clock.Advance(72 * time.Hour)
+	if rounds := o.retain(t); server == "" && rounds < 4 || rounds < 2 { // a partition goes at once
 		t.Errorf("25 events went in %d rounds of 10", rounds)
 	}
 	o.sound(t)

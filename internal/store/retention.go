@@ -38,18 +38,29 @@ func (t *tx) late(key int64) bool {
 // Retain ends and deletes what is older than the retention time, in steps of up
 // to limit rows, and tells how many one touched: first pending deliveries end as
 // failed, then ended deliveries go with their attempts, those that ended late a
-// while later, then events that no delivery names any more.
+// while later, then events that no delivery names any more. On PostgreSQL most of
+// it goes as a whole, partition by partition.
 func (s *Store) Retain(ctx context.Context, limit int) (touched int, err error) {
 	if s.retention <= 0 {
 		return 0, nil
 	}
 	before := keyAt(s.now().Add(-s.retention).UnixMilli())
-	for _, step := range []func(ctx context.Context, before int64, limit int) (int, error){s.giveUpOld, s.dropOld, s.dropLate, s.dropEvents} {
-		if touched, err = step(ctx, before, limit); err != nil || touched > 0 {
+	whole, singly, err := s.oldPart(ctx, before)
+	if err != nil {
+		return 0, err
+	}
+	for _, step := range []struct {
+		do     func(ctx context.Context, before int64, limit int) (int, error)
+		before int64
+	}{{s.giveUpOld, before}, {s.dropOld, singly}, {s.dropLate, before}, {s.dropEvents, singly}} {
+		if touched, err = step.do(ctx, step.before, limit); err != nil || touched > 0 {
 			return touched, err
 		}
 	}
-	return 0, nil
+	if whole == nil {
+		return 0, nil
+	}
+	return s.dropWhole(ctx, *whole)
 }
 
 // oldDelivery is one that goes.

@@ -60,8 +60,8 @@ func (o *opened) sound(t *testing.T) {
 	}
 }
 
-// Retention keeps up with traffic on a database at the far end of a network: many
-// rows go with few round trips.
+// Where rows go one by one, many of them go with few round trips, so that retention
+// keeps up on a database at the far end of a network, too.
 func testRetentionTakesFewRoundTrips(t *testing.T) {
 	proxy := pgtest.NewProxy(t, database(t, t.TempDir()))
 	o := &opened{clock: newClock()}
@@ -73,6 +73,8 @@ func testRetentionTakesFewRoundTrips(t *testing.T) {
 	o.org = organisation(t, o.Store, "default")
 	e := o.endpoint(t, "a")
 	const many = 60
+	o.clock.Advance(168 * time.Hour) // for which no partitions are made
+	o.retain(t)
 	o.accept(t, many, "old")
 	var results []tidings.AttemptResult
 	for _, d := range o.pending(t, e) {
@@ -87,7 +89,7 @@ func testRetentionTakesFewRoundTrips(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if trips := proxy.Answers() - before; touched != 2*many || trips > many {
+	if trips := proxy.Answers() - before; touched != 2*many || trips > 3*many/2 { // one by one they take more than three each
 		t.Errorf("%d rows went in %d round trips", touched, trips)
 	}
 	if events, deliveries := o.counts(t); events != 0 || deliveries != 0 {
@@ -165,7 +167,7 @@ func TestAnEventLivesAsLongAsItsDeliveries(t *testing.T) {
 	if _, err := o.RetryDelivery(t.Context(), o.org.Key, l.Items[0].ID, tidings.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	o.clock.Advance(2 * time.Hour)
+	o.clock.Advance(8 * time.Hour)
 	o.retain(t)
 	if left := len(o.events(t)); left != 26 {
 		t.Errorf("%d events are left, want those that b did not get and the one that is sent again", left)

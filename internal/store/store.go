@@ -103,6 +103,11 @@ type Store struct {
 	statusListSize  int64        // how many entries a status list has; less only in tests
 	places          statusPools
 	dropped         atomic.Int64 // the newest delivery that Retain has looked at
+
+	// When to try again (milliseconds) what somebody who reads for long keeps from
+	// being done, and the period of which too much would live on.
+	partAgain, dropAgain atomic.Int64
+	crowded              atomic.Pointer[period]
 }
 
 // Open opens the store in a folder, makes it where there is none, and brings
@@ -123,6 +128,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	ownClock := &clock{own: o.Now}
 	s.now = ownClock.now
 	s.logHasClaims.Store(true) // a crash can have left some
+	s.crowded.Store(&period{})
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -153,6 +159,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	s.w.scanWhole = s.scanWhole
 	if err != nil || o.Shared {
 		return s, err
+	}
+	if _, err := s.Partition(ctx, 0); err != nil {
+		return nil, err
 	}
 	return s, s.rememberClaimsRetention(ctx)
 }
