@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -19,10 +20,19 @@ import (
 // walletCount is how many wallets there are at once.
 const walletCount = 8
 
-// holder is a wallet that knows the issuer, as one that was there before.
+// holder is a wallet that knows the issuer, as one that was there before, with the
+// program that makes offers for it. They take turns, on a connection each has kept.
 type holder struct {
 	wallet *wallet.Wallet
 	issuer *wallet.Issuer
+	offers *client.Client
+	http   [2]*http.Client
+}
+
+func (h *holder) close() {
+	for _, c := range h.http {
+		c.CloseIdleConnections()
+	}
 }
 
 // wallets measures whole issuances: create, offer, token, nonce, credential,
@@ -44,12 +54,13 @@ func wallets(ctx context.Context, b *run) (err error) {
 		if holders[i], err = in.newHolder(ctx, template.ID); err != nil {
 			return err
 		}
+		defer holders[i].close()
 	}
-	if _, err := in.issueFor(ctx, b.cfg.Sizes.Window/warmUp, template.ID, holders); err != nil {
+	if _, err := issueFor(ctx, b.cfg.Sizes.Window/warmUp, template.ID, holders); err != nil {
 		return err
 	}
 	cpu, begin := in.cpu(), time.Now()
-	took, err := in.issueFor(ctx, b.cfg.Sizes.Window, template.ID, holders)
+	took, err := issueFor(ctx, b.cfg.Sizes.Window, template.ID, holders)
 	if err != nil {
 		return err
 	}
@@ -68,8 +79,12 @@ func (in *installation) newHolder(ctx context.Context, template string) (*holder
 	if err != nil {
 		return nil, err
 	}
-	h := &holder{wallet: wallet.New(in.b.newHTTP(2), key)}
-	issuance, err := in.offer(ctx, template)
+	h := &holder{http: [2]*http.Client{in.b.newLeanHTTP(), in.b.newLeanHTTP()}}
+	h.wallet = wallet.New(h.http[0], key)
+	if h.offers, err = client.New(client.Config{URL: in.url, ClientID: clientID, ClientSecret: clientSecret, HTTP: h.http[1]}); err != nil {
+		return nil, err
+	}
+	issuance, err := h.offer(ctx, template)
 	if err != nil {
 		return nil, err
 	}
@@ -81,21 +96,21 @@ func (in *installation) newHolder(ctx context.Context, template string) (*holder
 	return h, held.Notify(ctx, wallet.Accepted)
 }
 
-func (in *installation) offer(ctx context.Context, template string) (client.Issuance, error) {
-	return in.tenants[0].CreateIssuance(ctx, client.NewIssuance{CredentialTemplateID: template,
+func (h *holder) offer(ctx context.Context, template string) (client.Issuance, error) {
+	return h.offers.CreateIssuance(ctx, client.NewIssuance{CredentialTemplateID: template,
 		Attributes: map[string]any{"card_number": "LC-1042", "holder_name": "Ada Example", "valid_until": "2030-12-31"}})
 }
 
 // issueFor has the wallets claim one credential after the other for a while,
 // and gives how long each took, in order of size.
-func (in *installation) issueFor(ctx context.Context, window time.Duration, template string, holders []*holder) (all []time.Duration, err error) {
+func issueFor(ctx context.Context, window time.Duration, template string, holders []*holder) (all []time.Duration, err error) {
 	var mu sync.Mutex
 	begin := time.Now()
 	err = parallel(len(holders), len(holders), func(i int) error {
 		var took []time.Duration
 		for time.Since(begin) < window {
 			start := time.Now()
-			if err := in.flow(ctx, template, holders[i]); err != nil {
+			if err := holders[i].flow(ctx, template); err != nil {
 				return err
 			}
 			took = append(took, time.Since(start))
@@ -110,8 +125,8 @@ func (in *installation) issueFor(ctx context.Context, window time.Duration, temp
 }
 
 // flow is one issuance from its creation to the wallet's notification.
-func (in *installation) flow(ctx context.Context, template string, h *holder) error {
-	issuance, err := in.offer(ctx, template)
+func (h *holder) flow(ctx context.Context, template string) error {
+	issuance, err := h.offer(ctx, template)
 	if err != nil {
 		return err
 	}
