@@ -201,6 +201,16 @@ func TestHostileReceiversHarmNobody(t *testing.T) {
 	}
 }
 
+// The engine is the same, but what it records and reads is not: receivers harm nobody
+// on PostgreSQL either.
+func TestHostileReceiversOnPostgreSQL(t *testing.T) {
+	apptest.OnPostgreSQL(t)
+	t.Run("harm nobody", TestHostileReceiversHarmNobody)
+	t.Run("410 disables at once", TestGoneDisablesAtOnce)
+	t.Run("Retry-After pauses", TestRetryAfterPausesTheEndpoint)
+	t.Run("a hanging one slows no other", TestAHangingEndpointSlowsNoOther)
+}
+
 // peak gives the largest resident memory that a process had, in kB.
 func peak(t *testing.T, pid int) (kB int) {
 	t.Helper()

@@ -135,6 +135,28 @@ func TestAlertsAndDashboardNameRealMetrics(t *testing.T) {
 	}
 }
 
+// What each server of a PostgreSQL says of the whole store alerts once, not once a
+// server.
+func TestAlertsOfTheWholeStoreComeOnce(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(alertsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for line := range strings.Lines(string(text)) {
+		if !regexp.MustCompile(`tidings_(backlog_|issuance_transitions_|deliveries_ended_)`).MatchString(line) {
+			continue
+		}
+		if lines++; !regexp.MustCompile(`(max|sum) by \(job\b`).MatchString(line) {
+			t.Errorf("this is asked for of each server: %s", line)
+		}
+	}
+	if lines < 5 {
+		t.Errorf("only %d lines were found", lines)
+	}
+}
+
 // Each alert says what is wrong, how much it matters, and where it stands what to
 // do: under a heading of its own on the page for operators.
 func TestEachAlertHasARunbook(t *testing.T) {

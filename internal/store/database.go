@@ -72,6 +72,13 @@ func lost(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "conn closed") // pgconn keeps this error for itself
 }
 
+// gone tells whether an error says that a connection was found to be gone, and not
+// that the far side is silent: another one may do.
+func gone(err error) bool {
+	e, network := errors.AsType[net.Error](err)
+	return lost(err) && !(network && e.Timeout())
+}
+
 func judgeSQLite(code int) fault {
 	switch code {
 	case 0:

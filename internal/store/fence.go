@@ -72,6 +72,7 @@ func (t *tx) connect() error {
 		return nil
 	}
 	w.conn.Close() // it is of no use; what it says of that neither
+	dropIdle(w.db, writers)
 	conn, err := w.db.Conn(t.ctx)
 	if err != nil {
 		return err

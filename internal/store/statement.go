@@ -19,6 +19,7 @@ type statements struct {
 	db         *sql.DB
 	bind       func(string) string
 	limit      time.Duration // for one read; 0: none
+	idle       int           // connections that are kept
 	unprepared bool          // none is kept prepared, see [behindPooler]
 	mu         sync.RWMutex
 	byText     map[string]*sql.Stmt
@@ -28,11 +29,30 @@ type statements struct {
 func (s *statements) each(ctx context.Context, query string, args []any, scan func(scanner) error) error {
 	ctx, end := bounded(ctx, s.limit)
 	defer end()
-	rows, err := s.query(ctx, query, args)
-	if err != nil {
-		return away(err)
+	begun := false
+	read := func() error {
+		rows, err := s.query(ctx, query, args)
+		if err != nil {
+			return err
+		}
+		return eachRow(rows, func(r scanner) error {
+			begun = true
+			return scan(r)
+		})
 	}
-	return away(eachRow(rows, scan))
+	err := read()
+	if gone(err) && !begun {
+		dropIdle(s.db, s.idle)
+		err = read()
+	}
+	return away(err)
+}
+
+// dropIdle closes the connections that are kept: where the server was started
+// anew, one that is found to be gone is not the only one.
+func dropIdle(db *sql.DB, keep int) {
+	db.SetMaxIdleConns(0)
+	db.SetMaxIdleConns(keep)
 }
 
 func (s *statements) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
@@ -48,24 +68,38 @@ func (s *statements) query(ctx context.Context, query string, args []any) (*sql.
 
 // row runs a read of one row, which has to be scanned.
 func (s *statements) row(ctx context.Context, query string, args ...any) row {
-	ctx, end := bounded(ctx, s.limit)
-	stmt, err := s.prepare(ctx, query)
-	if err != nil || stmt == nil {
-		return row{s.db.QueryRowContext(ctx, s.bind(query), args...), end} // which tells of the error
-	}
-	return row{stmt.QueryRowContext(ctx, args...), end}
+	return row{s, ctx, query, args}
 }
 
-// row is one that was asked for.
+// row is one that is asked for when it is scanned.
 type row struct {
-	*sql.Row
-	end context.CancelFunc
+	s     *statements
+	ctx   context.Context
+	query string
+	args  []any
 }
 
-// Scan reads it, once.
+// Scan reads it.
 func (r row) Scan(dest ...any) error {
-	defer r.end()
-	return away(r.Row.Scan(dest...))
+	ctx, end := bounded(r.ctx, r.s.limit)
+	defer end()
+	err := r.read(ctx, dest)
+	if gone(err) {
+		dropIdle(r.s.db, r.s.idle)
+		err = r.read(ctx, dest)
+	}
+	return away(err)
+}
+
+func (r row) read(ctx context.Context, dest []any) error {
+	stmt, err := r.s.prepare(ctx, r.query)
+	if err != nil {
+		return err
+	}
+	if stmt == nil {
+		return r.s.db.QueryRowContext(ctx, r.s.bind(r.query), r.args...).Scan(dest...)
+	}
+	return stmt.QueryRowContext(ctx, r.args...).Scan(dest...)
 }
 
 // bounded gives what is done under ctx no more than limit; 0 is no limit. Whom

@@ -138,7 +138,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.reads = &statements{db: reads, bind: s.db.bind, limit: o.Timeout, unprepared: o.pooled, byText: map[string]*sql.Stmt{}}
+	s.reads = &statements{db: reads, bind: s.db.bind, limit: o.Timeout, idle: o.Connections, unprepared: o.pooled, byText: map[string]*sql.Stmt{}}
 	if s.w, err = newWriter(ctx, s.db, writes, ownClock, o); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}

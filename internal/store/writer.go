@@ -25,6 +25,7 @@ type writer struct {
 	db         *sql.DB
 	conn       *sql.Conn
 	lost       bool                    // the connection broke
+	asked      bool                    // for the commit of the batch that runs
 	node       int64                   // the number of this server among those who share the database; 0: a visitor
 	holding    atomic.Pointer[holding] // nil: it has not begun to deliver
 	herald     *herald                 // nil: there are no other nodes
@@ -155,9 +156,14 @@ func (w *writer) run() {
 
 // commit runs items in one transaction, as many as fit, and tells how many. An
 // item that fails harms no neighbour: then the batch runs again, each item in a
-// savepoint of its own. That costs only those batches in which one fails.
+// savepoint of its own. That costs only those batches in which one fails. Where the
+// connection is found to be gone before a commit was asked for, nothing has
+// happened, and another connection is tried.
 func (w *writer) commit(items []*item) int {
 	n, err := w.batch(items, false)
+	if gone(err) && !w.asked {
+		n, err = w.batch(items, false)
+	}
 	if errors.Is(err, errIsolate) {
 		n, err = w.batch(items[:n], true)
 	}
@@ -179,6 +185,7 @@ var errIsolate = errors.New("an item of the batch failed")
 
 func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	begun := time.Now()
+	w.asked = false
 	t := &tx{w: w, isolate: isolate, alone: items[0].class == classHouse, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}, waiting: map[int64]bool{}}
 	w.bulk.reset()
 	var end context.CancelFunc
@@ -215,6 +222,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		return len(items), err
 	}
 	ran := time.Since(begun)
+	w.asked = true
 	if err := t.control("COMMIT"); err != nil {
 		w.rollback()
 		return len(items), err
@@ -251,37 +259,6 @@ func (w *writer) rollback() {
 	// Some errors have rolled back already; then this finds nothing to do.
 	_, err := w.conn.ExecContext(ctx, "ROLLBACK")
 	w.lost = lost(err)
-}
-
-// storageError turns what the database said into what a caller may see, and
-// ends the process where nothing can be relied on any more.
-func (w *writer) storageError(err error) error {
-	if w.failing.Swap(&err) == nil {
-		w.log.Error("storage does not take writes", "error", err)
-	}
-	if judge(err) == faultSync {
-		w.onFatal(fmt.Errorf("syncing to disk: %w", err))
-	}
-	message := "The store does not take writes at the moment; try again."
-	if judge(err) == faultFull {
-		message = "The disk of the server is full; try again."
-	}
-	return tidings.Unavailable(2*time.Second, err, "%s", message)
-}
-
-func (w *writer) trouble() error {
-	if p := w.failing.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
-
-// try writes a row that means nothing, to find out whether writes work again.
-func (w *writer) try(ctx context.Context) error {
-	return w.submit(ctx, classTransition, 0, 1, func(t *tx) error {
-		_, err := t.exec("INSERT INTO counter (name, value) VALUES ('last_try', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value", t.now)
-		return err
-	})
 }
 
 func (w *writer) close() error {
