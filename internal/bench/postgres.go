@@ -9,7 +9,8 @@ import (
 	"os"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx", which the store uses, too
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib" // the driver that the store uses, too
 )
 
 // postgres is the database server on which each installation gets a database of
@@ -27,10 +28,12 @@ func openPostgres(ctx context.Context, address string) (*postgres, error) {
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return nil, errors.New("--database takes a URL like postgres://user@host/database")
 	}
-	admin, err := sql.Open("pgx", address)
+	cfg, err := pgx.ParseConfig(address)
 	if err != nil {
 		return nil, errors.New("the database's URL cannot be read") // the error may hold the password
 	}
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec // a pooler may stand before it
+	admin := stdlib.OpenDB(*cfg)
 	p := &postgres{url: u, admin: admin}
 	for _, setting := range []string{"fsync", "full_page_writes"} {
 		var value string

@@ -37,6 +37,12 @@ func (s *Store) TestEndpoint(ctx context.Context, org int64, id string, typ tidi
 	})
 }
 
+// laneOfQueued finds a pending delivery of an organisation, which is in one of its
+// lanes that have a backlog. Each of those is asked for it by itself: PostgreSQL joins
+// a queue that its statistics think to be empty by walking all of it.
+const laneOfQueued = `SELECT endpoint_id FROM (SELECT l.endpoint_id, (SELECT q.id FROM queue q WHERE q.endpoint_id = l.endpoint_id AND q.id = $2) AS found
+	FROM lane l WHERE l.organisation_id = $1 AND l.backlog > 0) AS lanes WHERE found = $2`
+
 // RetryDelivery sends a delivery again: a pending one is due now, an ended one
 // gives a new delivery of the same event.
 func (s *Store) RetryDelivery(ctx context.Context, org int64, id string, o tidings.Origin) (tidings.Delivery, error) {
@@ -46,8 +52,7 @@ func (s *Store) RetryDelivery(ctx context.Context, org int64, id string, o tidin
 	}
 	return s.makeDelivery(ctx, org, o, func(t *tx) (int64, error) {
 		var endpoint int64
-		err := t.queryRow("SELECT q.endpoint_id FROM lane l CROSS JOIN queue q ON q.endpoint_id = l.endpoint_id AND q.id = $2 WHERE l.organisation_id = $1 AND l.backlog > 0",
-			[]any{org, key}, &endpoint)
+		err := t.queryRow(laneOfQueued, []any{org, key}, &endpoint)
 		if err == nil {
 			if err := s.notDeleted(t, endpoint); err != nil {
 				return 0, err

@@ -38,6 +38,9 @@ func (s *Store) scanDelivery(r scanner) (d keyedDelivery, err error) {
 	return d, err
 }
 
+// queuedByKey finds a pending delivery, see [laneOfQueued].
+const queuedByKey = "SELECT " + queueColumns + " FROM queue q" + queueJoin + " WHERE q.id = $2 AND q.endpoint_id = (" + laneOfQueued + ")"
+
 // Delivery finds a delivery of the organisation, with its attempts.
 func (s *Store) Delivery(ctx context.Context, org int64, id string) (tidings.Delivery, error) {
 	key, ok := s.ids.key(id)
@@ -46,9 +49,7 @@ func (s *Store) Delivery(ctx context.Context, org int64, id string) (tidings.Del
 	}
 	// The queue is asked first: a delivery that ends between the two questions
 	// is then found in the history.
-	lanes := "l.organisation_id = $1 AND l.backlog > 0"
-	d, err := s.scanDelivery(s.reads.row(ctx, "SELECT "+queueColumns+
-		" FROM lane l CROSS JOIN queue q ON q.endpoint_id = l.endpoint_id AND q.id = $2"+queueJoin+" WHERE "+lanes, org, key))
+	d, err := s.scanDelivery(s.reads.row(ctx, queuedByKey, org, key))
 	if errors.Is(err, sql.ErrNoRows) {
 		d, err = s.scanDelivery(s.reads.row(ctx, "SELECT "+historyColumns+" FROM delivery d"+historyJoin+
 			" WHERE d.id = $1 AND d.organisation_id = $2", key, org))

@@ -50,6 +50,8 @@ func TestPlansOnPostgreSQL(t *testing.T) {
 		{issuancesWaiting.byColumn(), "NULL", "Index Only Scan using queue_issuance on queue|Index Cond: (issuance_key = unnest.unnest)"},
 		{heldAnywhere, "1", "Index Only Scan using queue_issuance on queue|Index Cond: (issuance_key = $1)"},
 		{heldDue, "1, 1, 1", "using queue_issuance on queue|Index Cond: ((issuance_key = $1) AND (endpoint_id = $2)"},
+		{laneOfQueued, "1, 1", "using queue_id on queue|Index Cond: ((endpoint_id = l.endpoint_id) AND (id = $2))"},
+		{queuedByKey, "1, 1", "Index Scan using queue_id on queue|Index Cond: ((endpoint_id = l.endpoint_id) AND (id = $2))"},
 		{firstHeld, "1, 1, 1", "using queue_issuance on queue|Index Cond: ((issuance_key = $1) AND (endpoint_id = $2)"},
 		{moveAlong, "1, 1, 1, 1", "Index Scan using queue_issuance on queue|Index Cond: (issuance_key = $2)"},
 		{stillMissing.byColumn(), "NULL, NULL, NULL", "Index Scan using queue_issuance on queue q|Index Scan using delivery_rest_event_id_idx on delivery_rest|Index Only Scan using event_rest_pkey on event_rest"},
