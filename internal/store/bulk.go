@@ -184,6 +184,12 @@ func (t *tx) settle() error {
 	b := &t.w.bulk
 	ended, deleted := len(b.ended.args)/len(deleteEnded.types), 0
 	err := t.eachPiece(deleteEnded, &b.ended, func(text string, args []any) error {
+		if t.w.remote { // one that did not fit is found when it is sent
+			deleted = ended
+			err := t.expect(int64(ended), text, args...)
+			t.rows += ended - 1
+			return err
+		}
 		n, err := t.exec(text, args...)
 		deleted += int(n)
 		return err

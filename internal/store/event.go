@@ -74,7 +74,7 @@ func (t *tx) lookAhead(items []*item) error {
 			}
 		}
 	}
-	err := t.readRows(fanoutsOf, &organisations, func(r scanner) error {
+	err := t.ask(fanoutsOf, &organisations, func(r scanner) error {
 		var org int64
 		p, err := scanFanEndpoint(r, &org)
 		t.endpoints[org] = append(t.endpoints[org], p)
@@ -83,12 +83,13 @@ func (t *tx) lookAhead(items []*item) error {
 	if err != nil {
 		return err
 	}
-	return t.readRows(issuancesWaiting, &issuances, func(r scanner) error {
+	err = t.ask(issuancesWaiting, &issuances, func(r scanner) error {
 		var key int64
 		err := r.Scan(&key)
 		t.waiting[key] = true
 		return err
 	})
+	return errors.Join(err, t.send())
 }
 
 func (s *Store) keysOfEvents(events []tidings.Event) []int64 {

@@ -151,8 +151,8 @@ func (t *tx) foresee(items []*item) error {
 			requests.add(key.organisation, key.route, key.key)
 		}
 	}
-	return errors.Join(t.readRows(noncesUsed, &nonces, t.seeNonce), t.readRows(requestsMade, &requests, t.seeRequest),
-		t.readRows(issuancesOfSteps, &issuances, t.seeIssuance))
+	return errors.Join(t.ask(noncesUsed, &nonces, t.seeNonce), t.ask(requestsMade, &requests, t.seeRequest),
+		t.ask(issuancesOfSteps, &issuances, t.seeIssuance))
 }
 
 func (t *tx) seeNonce(r scanner) error {
