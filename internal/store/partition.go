@@ -74,23 +74,24 @@ func missingPeriods(there []period, now int64, length time.Duration) (out []peri
 }
 
 // oldPart says how what is older than a key goes: the oldest period as a whole
-// (nil: none does), and what is before another key one by one. crowded is the
+// (nil: none does), and what is before another key one by one. A period that is
+// longer than they are now, as more was kept once, goes one by one. crowded is the
 // period of which too much would live on: it goes as a whole once that has become
-// less. If it has not when nothing in there is kept for having ended late, its rows
-// go one by one.
-func oldPart(there []period, before int64, crowded period, keptAfterEnd time.Duration) (whole *period, singly int64) {
+// less. If it has not when nothing in there is kept for having ended late, what
+// names its events is in later periods, and all that is too old goes one by one.
+func oldPart(there []period, before int64, crowded period, keptAfterEnd, length time.Duration) (whole *period, singly int64) {
 	if len(there) == 0 {
 		return nil, before
 	}
 	oldest := there[0]
 	span := func(d time.Duration) int64 { return d.Milliseconds() << (nodeBits + counterBits) }
 	switch {
-	case oldest.to+span(historySlack) > before && oldest.first():
+	case oldest.to+span(historySlack) > before && (oldest.first() || oldest.to-oldest.from > span(length)):
 		return nil, min(before, oldest.to)
 	case oldest.to+span(historySlack) > before:
 		return nil, min(before, oldest.from)
 	case oldest == crowded && oldest.to+span(historySlack+keptAfterEnd) <= before:
-		return &oldest, oldest.to
+		return &oldest, before
 	}
 	return &oldest, oldest.from
 }
@@ -104,7 +105,7 @@ func (s *Store) oldPart(ctx context.Context, before int64) (whole *period, singl
 	if err != nil {
 		return nil, 0, err
 	}
-	whole, singly = oldPart(there, before, *s.crowded.Load(), s.w.keptAfterEnd())
+	whole, singly = oldPart(there, before, *s.crowded.Load(), s.w.keptAfterEnd(), periodLength(s.retention))
 	return whole, singly, nil
 }
 
@@ -182,28 +183,40 @@ func (t *tx) partition(call string, args ...any) (outcome historyOutcome, err er
 	return "", errors.New("partitions of history: the database says " + string(outcome))
 }
 
+// namesMost is how many pending or later deliveries may name events of a period
+// that is dropped as a whole: to look at more would keep all others from writing
+// for too long.
+const namesMost = 50_000
+
+const namesOf = `SELECT count(*) FROM (SELECT 1 FROM delivery WHERE event_id >= $1 AND event_id < $2 AND (id < $1 OR id >= $2)
+	UNION ALL SELECT 1 FROM queue WHERE event_id >= $1 AND event_id < $2 AND id - event_id > 15099494400000 LIMIT $3) AS names`
+
 // dropWhole drops a period, of which nothing is pending any more. The few rows
 // that live on move to the partitions for the rest.
 func (s *Store) dropWhole(ctx context.Context, p period) (dropped int, err error) {
 	if s.now().UnixMilli() < s.dropAgain.Load() {
 		return 0, nil
 	}
-	err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) error {
-		dropped = 0
-		outcome, err := t.partition("SELECT drop_history($1, $2, $3)", p.from, p.to, t.now-t.w.keptAfterEnd().Milliseconds())
-		switch {
-		case err != nil:
+	names, outcome := 0, historyCrowded
+	if err := s.queryRow(ctx, namesOf, []any{p.from, p.to, namesMost + 1}, &names); err != nil {
+		return 0, err
+	}
+	if names <= namesMost {
+		err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) (err error) {
+			outcome, err = t.partition("SELECT drop_history($1, $2, $3)", p.from, p.to, t.now-t.w.keptAfterEnd().Milliseconds())
 			return err
-		case outcome == historyLocked, outcome == historyCrowded:
-			s.dropAgain.Store(t.now + lockAgain.Milliseconds())
-			if outcome == historyCrowded {
-				s.crowded.Store(&p)
-			}
-			t.w.log.Warn("a partition of history cannot be dropped at the moment", "because", string(outcome), "until", fromMillis(timeOf(p.to)))
-			return nil
-		}
-		dropped = 1
-		return nil
-	})
-	return dropped, err
+		})
+	}
+	switch {
+	case err != nil:
+		return 0, err
+	case outcome == historyDropped, outcome == historyGone:
+		return 1, nil
+	}
+	s.dropAgain.Store(s.now().Add(lockAgain).UnixMilli())
+	if outcome == historyCrowded && *s.crowded.Swap(&p) == p {
+		return 0, nil // it can take weeks, and was said
+	}
+	s.w.log.Warn("a partition of history cannot be dropped at the moment", "because", string(outcome), "until", fromMillis(timeOf(p.to)))
+	return 0, nil
 }

@@ -214,7 +214,7 @@ func TestMissingPeriods(t *testing.T) {
 func TestOldPart(t *testing.T) {
 	const hour = int64(time.Hour/time.Millisecond) << (nodeBits + counterBits)
 	const kept = 3 * time.Hour
-	first, second := period{0, 10 * hour}, period{10 * hour, 16 * hour}
+	first, second, long := period{0, 10 * hour}, period{10 * hour, 16 * hour}, period{10 * hour, 34 * hour}
 	for name, row := range map[string]struct {
 		there   []period
 		before  int64
@@ -230,9 +230,12 @@ func TestOldPart(t *testing.T) {
 		"nothing of it":                  {[]period{second}, 5 * hour, period{}, period{}, 5 * hour},
 		"a partition":                    {[]period{second}, 17 * hour, period{}, second, 10 * hour},
 		"a crowded one":                  {[]period{second}, 19 * hour, second, second, 10 * hour},
-		"one that is crowded for long":   {[]period{second}, 20 * hour, second, second, 16 * hour},
+		"one that is crowded for long":   {[]period{second}, 20 * hour, second, second, 20 * hour},
+		"one of when more was kept":      {[]period{long}, 20 * hour, period{}, period{}, 20 * hour},
+		"all of that but the slack":      {[]period{long}, 35*hour - 1, period{}, period{}, 34 * hour},
+		"all of that":                    {[]period{long}, 35 * hour, period{}, long, 10 * hour},
 	} {
-		whole, singly := oldPart(row.there, row.before, row.crowded, kept)
+		whole, singly := oldPart(row.there, row.before, row.crowded, kept, 6*time.Hour)
 		if whole == nil {
 			whole = &period{}
 		}
