@@ -93,6 +93,7 @@ type Issuer struct {
 	lists publisher
 
 	organisations sync.Map // slug → tidings.Organisation
+	templates     templates
 
 	ringsMu sync.Mutex
 	rings   map[int64]checkedRing // by organisation

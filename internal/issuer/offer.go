@@ -52,7 +52,7 @@ func (s *Issuer) wanted(ctx context.Context, org tidings.Organisation, c tidings
 	if c.TemplateID == "" {
 		return tidings.NewCredential{}, tidings.Invalid(at, "credentialTemplateId is required: the id of the template to issue.")
 	}
-	t, err := s.store.Template(ctx, org.Key, c.TemplateID)
+	t, err := s.fixedTemplate(ctx, org.Key, c.TemplateID)
 	switch {
 	case tidings.KindOf(err) == tidings.KindNotFound && err != nil:
 		return tidings.NewCredential{}, tidings.Invalid(at, "There is no credential template %q.", c.TemplateID)

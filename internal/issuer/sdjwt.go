@@ -23,7 +23,7 @@ func (s *Issuer) templateOf(ctx context.Context, r *request, c tidings.Credentia
 	if c.ClaimsDeleted {
 		return tidings.Template{}, errClaimsDeleted
 	}
-	t, err := s.store.Template(ctx, r.org.Key, c.TemplateID)
+	t, err := s.fixedTemplate(ctx, r.org.Key, c.TemplateID)
 	if err != nil && tidings.KindOf(err) == tidings.KindNotFound {
 		// %v, not %w: a template gone missing is our trouble, no wallet's 404.
 		err = fmt.Errorf("the template of credential %s: %v", c.ID, err)

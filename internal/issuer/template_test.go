@@ -119,6 +119,37 @@ func (a asked) Templates(ctx context.Context, org int64, f tidings.TemplateFilte
 	return a.Store.Templates(ctx, org, f, p)
 }
 
+func (a asked) Template(ctx context.Context, org int64, id string) (tidings.Template, error) {
+	*a.n++
+	return a.Store.Template(ctx, org, id)
+}
+
+// What offers and credentials need of a template never changes, so it is read once.
+// That one is archived is seen at once, and nobody has another's.
+func TestATemplateIsReadOnce(t *testing.T) {
+	n := 0
+	f := open(t, func(_ *issuer.Config, s *issuer.Store) { *s = asked{*s, &n} })
+	made := f.newTemplate(f.org, "Once")
+	wanted := wanting(made.ID, claims(), time.Hour)
+	for range 2 {
+		i, err := f.Offer(t.Context(), f.org, wanted)
+		f.must(err)
+		f.claimed(i)
+	}
+	if _, err := f.Offer(t.Context(), f.organisation("other"), wanted); tidings.KindOf(err) != tidings.KindInvalid {
+		t.Errorf("another organisation's template: %v", err)
+	}
+	if _, err := f.store.ArchiveTemplate(t.Context(), f.org.Key, made.ID, true, tidings.Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Offer(t.Context(), f.org, wanted); tidings.KindOf(err) != tidings.KindInvalid || !strings.Contains(err.Error(), "archived") {
+		t.Errorf("an archived template: %v", err)
+	}
+	if lists := 2; n != 2+lists { // each wallet reads the metadata, which lists them
+		t.Errorf("templates were asked for %d times", n)
+	}
+}
+
 // What can be no code is asked of no database, some of which refuse such bytes.
 func TestTypeOfAnyBytes(t *testing.T) {
 	n := 0
