@@ -54,8 +54,8 @@ type Tenure struct {
 // flight there: until they have ended, nobody else starts anything at their
 // endpoints.
 type Yield struct {
-	Shards   []int   // nothing of them starts here any more
-	InFlight []int64 // the endpoints, by key, where an attempt goes on, in these shards and in those that were given up before
+	Shards   map[int]int64 // with the epochs at which they are held: nothing of them starts here any more
+	InFlight []int64       // the endpoints, by key, where an attempt goes on, in these shards and in those that were given up before
 }
 
 // ErrLaneTaken says that a lane belongs to another node, or did meanwhile, so

@@ -150,7 +150,7 @@ func New(store Store, sender Sender, cfg Config) *Engine {
 		cfg: cfg, store: store, sender: sender,
 		wakes: newMailbox[tidings.Wake](), finished: newMailbox[attempted](), recorded: newMailbox[recording](),
 		loads: newMailbox[loaded](), busy: newMailbox[int64](), results: newMailbox[tidings.AttemptResult](),
-		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[bool](), shards: shards{free: map[int]bool{}, finishing: map[laneAt]*lane{}},
+		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[bool](), shards: shards{free: map[int]int64{}, finishing: map[laneAt]*lane{}},
 		loadJobs: make(chan loadJob, loaders), attempts: make(chan *attempt, (1+slowLimit)*cfg.MaxInFlight+idleWorkers),
 		lanes: map[int64]*lane{}, freeLoaders: loaders, flight: flight{limit: cfg.MaxInFlight, slowLimit: slowLimit * cfg.MaxInFlight},
 	}

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -36,7 +37,7 @@ type shards struct {
 	gained [tidings.Shards]time.Time // since when, of those that are held
 
 	mu        sync.Mutex       // for writing by the engine's goroutine, and for reading by others
-	free      map[int]bool     // to be given up: nothing starts there
+	free      map[int]int64    // to be given up, with their epochs: nothing starts there
 	finishing map[laneAt]*lane // that were given up with attempts in flight, until those are on record
 }
 
@@ -49,9 +50,7 @@ func (e *Engine) Free() (y tidings.Yield) {
 	s := &e.shards
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for shard := range s.free {
-		y.Shards = append(y.Shards, shard)
-	}
+	y.Shards = maps.Clone(s.free)
 	for at := range s.finishing {
 		y.InFlight = append(y.InFlight, at.endpoint)
 	}
@@ -78,7 +77,7 @@ func (e *Engine) epoch(shard int) (epoch int64, ok bool) {
 	if !e.cfg.Sharded {
 		return 0, true
 	}
-	if e.shards.tenure.Epochs == nil || e.shards.free[shard] {
+	if e.shards.tenure.Epochs == nil || e.shards.free[shard] != 0 {
 		return 0, false
 	}
 	epoch = e.shards.tenure.Epochs[shard]
@@ -140,17 +139,17 @@ func (e *Engine) yield(surplus int) {
 	}
 	var candidates []int
 	for shard, epoch := range s.tenure.Epochs {
-		if epoch != 0 && !s.free[shard] {
+		if epoch != 0 && s.free[shard] == 0 {
 			candidates = append(candidates, shard)
 		}
 	}
 	slices.SortStableFunc(candidates, func(a, b int) int { return busy[a] - busy[b] })
 	s.mu.Lock()
 	for _, shard := range candidates[:min(more, len(candidates))] {
-		s.free[shard] = true
+		s.free[shard] = s.tenure.Epochs[shard]
 	}
 	for _, l := range e.lanes {
-		if s.free[tidings.ShardOf(l.key)] {
+		if s.free[tidings.ShardOf(l.key)] != 0 {
 			e.part(l)
 		}
 	}

@@ -107,26 +107,32 @@ func (t *tx) renew(home string, lease time.Duration, leaving bool) error {
 }
 
 // freeShards gives shards free, and notes where in them this node has attempts in
-// flight.
+// flight. One that it has taken anew since is not meant.
 func (t *tx) freeShards(y tidings.Yield) error {
-	if len(y.Shards) == 0 {
+	var free []int
+	for shard, epoch := range y.Shards {
+		if t.w.holding.Load().Epochs[shard] == epoch {
+			free = append(free, shard)
+		}
+	}
+	if len(free) == 0 {
 		return nil
 	}
 	var endpoints, epochs []int64
 	for _, endpoint := range y.InFlight {
-		if shard := tidings.ShardOf(endpoint); slices.Contains(y.Shards, shard) {
-			endpoints, epochs = append(endpoints, endpoint), append(epochs, t.w.holding.Load().Epochs[shard])
+		if shard := tidings.ShardOf(endpoint); slices.Contains(free, shard) {
+			endpoints, epochs = append(endpoints, endpoint), append(epochs, y.Shards[shard])
 		}
 	}
 	if len(endpoints) > 0 {
 		// Where one is there already, it is of before this node took the shard anew.
-		_, err := t.exec("INSERT INTO in_flight (endpoint_id, node, epoch) SELECT endpoint, $1, epoch FROM unnest($2::BIGINT[], $3::BIGINT[]) AS f (endpoint, epoch) WHERE epoch <> 0 ON CONFLICT DO NOTHING",
+		_, err := t.exec("INSERT INTO in_flight (endpoint_id, node, epoch) SELECT endpoint, $1, epoch FROM unnest($2::BIGINT[], $3::BIGINT[]) AS f (endpoint, epoch) ON CONFLICT DO NOTHING",
 			t.w.node, endpoints, epochs)
 		if err != nil {
 			return err
 		}
 	}
-	_, err := t.exec("UPDATE shard SET node = 0 WHERE node = $1 AND number = ANY ($2)", t.w.node, y.Shards)
+	_, err := t.exec("UPDATE shard SET node = 0 WHERE node = $1 AND number = ANY ($2)", t.w.node, free)
 	t.freed = err == nil
 	return err
 }

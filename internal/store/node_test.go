@@ -35,6 +35,7 @@ func nodesOn(t *testing.T, url string) {
 	t.Run("EachHoldsItsShare", testEachNodeHoldsItsShare)
 	t.Run("ALateResultIsRefused", testALateResultIsRefused)
 	t.Run("WhatWasInFlightIsRecorded", testWhatWasInFlightIsRecorded)
+	t.Run("AShardThatIsTakenAgainIsKept", testAShardThatIsTakenAgainIsKept)
 	t.Run("AWrongClockIsCorrected", testAWrongClockIsCorrected)
 }
 
@@ -49,9 +50,20 @@ func node(t *testing.T, url string, now func() time.Time) *store.Store {
 	return s
 }
 
-func keepLease(t *testing.T, s *store.Store, free ...int) tidings.Tenure {
+func keepLease(t *testing.T, s *store.Store) tidings.Tenure {
 	t.Helper()
-	return renew(t, s, tidings.Yield{Shards: free}, false)
+	return renew(t, s, tidings.Yield{}, false)
+}
+
+// byEpoch gives the shards that are held.
+func byEpoch(held tidings.Tenure) map[int]int64 {
+	out := map[int]int64{}
+	for shard, epoch := range held.Epochs {
+		if epoch != 0 {
+			out[shard] = epoch
+		}
+	}
+	return out
 }
 
 func renew(t *testing.T, s *store.Store, y tidings.Yield, leaving bool) tidings.Tenure {
@@ -146,11 +158,11 @@ func testEachNodeHoldsItsShare(t *testing.T) {
 	}
 	keepLease(t, three)
 	first = keepLease(t, one)
-	var free []int
-	for shard := range first.Surplus {
-		free = append(free, shard)
+	free := byEpoch(first)
+	for shard := first.Surplus; shard < tidings.Shards; shard++ {
+		delete(free, shard)
 	}
-	stores, held := []*store.Store{one, two, three}, [3]tidings.Tenure{keepLease(t, one, free...), keepLease(t, two), keepLease(t, three)}
+	stores, held := []*store.Store{one, two, three}, [3]tidings.Tenure{renew(t, one, tidings.Yield{Shards: free}, false), keepLease(t, two), keepLease(t, three)}
 	eachOnce(t, held[:]...)
 	for n, h := range held {
 		if count := h.Epochs.Count(); count < tidings.Shards/3*8/10 || count > tidings.Shards/3*12/10 {

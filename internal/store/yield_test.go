@@ -20,11 +20,7 @@ func testWhatWasInFlightIsRecorded(t *testing.T) {
 	give := func() (epoch int64) {
 		t.Helper()
 		before := keepLease(t, giving)
-		var all []int
-		for shard := range before.Epochs {
-			all = append(all, shard)
-		}
-		renew(t, giving, tidings.Yield{Shards: all, InFlight: []int64{e.Key}}, true)
+		renew(t, giving, tidings.Yield{Shards: byEpoch(before), InFlight: []int64{e.Key}}, true)
 		keepLease(t, next)
 		return before.Epochs[tidings.ShardOf(e.Key)]
 	}
@@ -78,5 +74,19 @@ func testWhatWasInFlightIsRecorded(t *testing.T) {
 		if err := record(e, epoch); !errors.Is(err, tidings.ErrLaneTaken) {
 			t.Errorf("%s, its result is answered with %v", what, err)
 		}
+	}
+}
+
+// A node that takes a shard again may not have heard of it yet when it says once
+// more that it gives it up: it may send by the time that this is written.
+func testAShardThatIsTakenAgainIsKept(t *testing.T) {
+	s := node(t, database(t, t.TempDir()), nil)
+	given := keepLease(t, s)
+	again := renew(t, s, tidings.Yield{Shards: byEpoch(given)}, false)
+	if again.Epochs[0] <= given.Epochs[0] {
+		t.Fatalf("a shard that nobody else takes is held at epoch %d, and was at %d", again.Epochs[0], given.Epochs[0])
+	}
+	if kept := renew(t, s, tidings.Yield{Shards: byEpoch(given)}, false); *kept.Epochs != *again.Epochs {
+		t.Errorf("the shard that is held at epoch %d since is given up, too, and held at %d", again.Epochs[0], kept.Epochs[0])
 	}
 }
