@@ -31,7 +31,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 var (
 	buildInfo    = gauge("tidings_build_info", "1, with the version of the product.", "version")
 	readyGauge   = gauge("tidings_ready", "1 while requests can be served, as /readyz tells; else 0.")
-	backlogGauge = gauge("tidings_backlog_deliveries", "Deliveries that are pending.")
+	backlogGauge = gauge("tidings_backlog_deliveries", "Deliveries that are pending, or of accepted events not made yet.")
 	ageGauge     = gauge("tidings_backlog_age_seconds", "Age of the oldest delivery that is pending; 0: there is none.")
 	overdueGauge = gauge("tidings_backlog_overdue_seconds", "For how long the delivery has been due that waits longest for its turn, of endpoints without trouble, pause or rate limit; 0: there is none.")
 	lanesGauge   = gauge("tidings_lanes", "Lanes in memory by state, as of some seconds ago.", "state")

@@ -135,15 +135,18 @@ func (in *installation) flood(ctx context.Context, window time.Duration, batch i
 	var next, published atomic.Int64
 	begin := time.Now()
 	err := parallel(senders, senders, func(i int) error {
-		p, err := in.b.newPublisher(in.address(i))
-		if err != nil {
-			return err
-		}
-		defer p.close()
+		var p *publisher
 		for once := false; !once || time.Since(begin) < window; { // once at least, however slow the machine
 			if before+published.Load()-sink.arrived.Load() > maxOutstanding {
 				time.Sleep(time.Millisecond)
 				continue
+			}
+			if p == nil { // not sooner: a server closes connections over which nothing comes
+				var err error
+				if p, err = in.b.newPublisher(in.address(i)); err != nil {
+					return err
+				}
+				defer p.close()
 			}
 			n := int(next.Add(int64(batch)))
 			t := in.tenants[(n/batch-1)%len(in.tenants)]

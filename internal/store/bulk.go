@@ -17,6 +17,7 @@ type bulk struct {
 	deliveries rows
 	attempts   rows
 	events     rows
+	expansions rows
 	queue      rows
 	issuances  issuanceRows
 }
@@ -36,7 +37,7 @@ type collected struct {
 
 // collected gives all but what has ended, in the order in which it is to be written.
 func (b *bulk) collected() []collected {
-	return append([]collected{{insertDeliveries, &b.deliveries}, {insertAttempts, &b.attempts}, {insertEvents, &b.events}, {insertQueue, &b.queue}}, b.issuances.collected()...)
+	return append([]collected{{insertDeliveries, &b.deliveries}, {insertAttempts, &b.attempts}, {insertEvents, &b.events}, {insertExpansions, &b.expansions}, {insertQueue, &b.queue}}, b.issuances.collected()...)
 }
 
 // rows are the arguments of rows for one table, one after the other.
@@ -66,8 +67,11 @@ func insertInto(table, columns, types string) bulkStatement {
 	return bulkStatement{before: "INSERT INTO " + table + " (" + columns + ") ", types: types}
 }
 
+var heldRetries = strconv.Itoa(tidings.HeldRetries)
+
 var (
 	insertEvents     = insertInto("event", "id, organisation_id, position, issuance_key, issuance_id, type, body, fanout, test, created_at", "iiiittbiii")
+	insertExpansions = insertInto("expansion", "organisation_id, event_id, issuance_key, audience_id, cursor, remaining, moved_at", "iiiiiii")
 	insertQueue      = insertInto("queue", "endpoint_id, due, id, event_id, issuance_key, attempt_count, retry_of, created_at, kind", "iiiiiiiii")
 	insertDeliveries = insertInto("delivery", "id, organisation_id, endpoint_id, event_id, status, reason, attempt_count, retry_of, created_at, ended_at, kind, late", "iiiittiiiiii")
 	insertAttempts   = insertInto("attempt", "delivery_id, number, started_at, duration_us, dns_us, connect_us, tls_us, wait_us, status_code, error_code, error, response_excerpt", "iiiiiiiiittb")
@@ -89,6 +93,14 @@ var (
 		behind: `) SELECT v.event FROM v WHERE (SELECT 1 FROM event e WHERE e.id = v.event) = 1
 			AND (SELECT 1 FROM queue q WHERE q.issuance_key = v.issuance AND +q.endpoint_id = v.endpoint AND q.event_id = v.event LIMIT 1) IS NULL
 			AND (SELECT 1 FROM delivery d WHERE d.event_id = v.event AND +d.endpoint_id = v.endpoint AND d.status = 'delivered' LIMIT 1) IS NULL`}
+	issuancesExpanding = bulkStatement{before: "WITH x (issuance) AS (", types: "i", cast: true,
+		behind: ") SELECT x.issuance FROM x WHERE (SELECT 1 FROM expansion WHERE issuance_key = x.issuance LIMIT 1) = 1"}
+	eventsToSend = bulkStatement{before: "SELECT id, type, body, created_at FROM event WHERE id IN (", behind: ")", types: "i", cast: true,
+		columns: "SELECT id, type, body, created_at FROM event WHERE id = ANY (ARRAY(SELECT * FROM :rows))"}
+	heldWithin = bulkStatement{before: "WITH v (issuance, first, last) AS (", types: "iii", cast: true,
+		behind: ") SELECT q.issuance_key, q.endpoint_id, q.due FROM v CROSS JOIN queue q ON q.issuance_key = v.issuance AND q.endpoint_id >= v.first AND q.endpoint_id <= v.last WHERE q.attempt_count <= " + heldRetries,
+		// Row by row, too: the OFFSET keeps PostgreSQL from joining in another order.
+		columns: "SELECT q.* FROM :rows AS v (issuance, first, last), LATERAL (SELECT issuance_key, endpoint_id, due FROM queue WHERE issuance_key = v.issuance AND endpoint_id >= v.first AND endpoint_id <= v.last AND attempt_count <= " + heldRetries + " OFFSET 0) AS q"}
 	fanoutsOf = bulkStatement{before: "WITH v (organisation) AS (", types: "i", cast: true,
 		behind: ") SELECT v.organisation, p.id, p.filter_types FROM v CROSS JOIN endpoint p ON p.organisation_id = v.organisation AND p.deleted_at IS NULL ORDER BY p.id"}
 )
@@ -123,7 +135,7 @@ func (s bulkStatement) text(n int) string {
 // bulkTexts are the texts of all sizes.
 var bulkTexts = func() map[string][len(bulkSizes)]string {
 	all := map[string][len(bulkSizes)]string{}
-	for _, s := range []bulkStatement{insertEvents, insertQueue, insertDeliveries, insertAttempts, deleteEnded, countLanes, issuancesWaiting, stillMissing, fanoutsOf,
+	for _, s := range []bulkStatement{insertEvents, insertQueue, insertDeliveries, insertAttempts, deleteEnded, countLanes, issuancesWaiting, issuancesExpanding, eventsToSend, heldWithin, insertExpansions, stillMissing, fanoutsOf,
 		deleteAttempts, deleteDeliveries, countOff, dropManyEvents, issuancesOfSteps, noncesUsed, insertNonces, insertIssuances, insertCredentials, insertNotifications, insertSteps, requestsMade, insertRequests} {
 		var texts [len(bulkSizes)]string
 		for i, n := range bulkSizes {

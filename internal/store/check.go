@@ -18,7 +18,14 @@ var invariants = []struct{ sentence, query string }{
 	{"event %[1]s was accepted for %[2]d deliveries, but has another number", `
 		SELECT e.id, e.fanout FROM event e
 		LEFT JOIN (SELECT event_id, count(*) AS pending FROM queue WHERE retry_of = 0 GROUP BY event_id) q ON q.event_id = e.id
-		WHERE e.fanout <> COALESCE(q.pending, 0) + (SELECT count(*) FROM delivery d WHERE d.event_id = e.id AND d.retry_of = 0)`},
+		WHERE e.fanout <> COALESCE(q.pending, 0) + (SELECT count(*) FROM delivery d WHERE d.event_id = e.id AND d.retry_of = 0)
+			+ COALESCE((SELECT x.remaining FROM expansion x WHERE x.organisation_id = e.organisation_id AND x.event_id = e.id), 0)`},
+	{"the deliveries of event %[1]s are not made: nothing was done about them for %[2]d ms", `
+		SELECT x.event_id, :now - x.moved_at FROM expansion x WHERE x.moved_at < :late
+		AND NOT EXISTS (SELECT 1 FROM expansion y WHERE y.organisation_id = x.organisation_id AND y.event_id < x.event_id)`},
+	{"event %[1]s waits for deliveries, but is not there, has none left or goes to nobody", `
+		SELECT x.event_id, 0 FROM expansion x LEFT JOIN event e ON e.id = x.event_id LEFT JOIN audience a ON a.id = x.audience_id
+		WHERE e.id IS NULL OR a.id IS NULL OR x.remaining < 1`},
 	{"delivery %[1]s is pending and ended at the same time", `
 		SELECT q.id, 0 FROM queue q JOIN delivery d ON d.id = q.id`},
 	{"delivery %[1]s is due for %[2]d ms and forgotten", `

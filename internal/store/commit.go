@@ -57,5 +57,11 @@ func (s *Store) Backlog(ctx context.Context) (b Backlog, err error) {
 		b.OldestAt, b.DueAt = first(b.OldestAt, since), first(b.DueAt, due)
 		return nil
 	})
+	if err != nil {
+		return b, err
+	}
+	unmade, oldest, err := s.unexpanded(ctx)
+	b.Count += unmade
+	b.OldestAt, b.DueAt = first(b.OldestAt, oldest), first(b.DueAt, oldest)
 	return b, err
 }

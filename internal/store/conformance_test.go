@@ -67,6 +67,11 @@ var conformance = map[string]func(*testing.T){
 	"AResultThatIsRecordedTwiceIsTakenOnce":            TestAResultThatIsRecordedTwiceIsTakenOnce,
 	"SizeTellsOfTheStore":                              TestSizeTellsOfTheStore,
 	"ARepeatedEventOutlivesItsRetention":               TestARepeatedEventOutlivesItsRetention,
+	"ManyDeliveriesAreMadeBehindTheCommit":             TestManyDeliveriesAreMadeBehindTheCommit,
+	"DeliveriesAreMadeOverRestarts":                    TestDeliveriesAreMadeOverRestarts,
+	"DeliveriesMadeLaterWaitForRetries":                TestDeliveriesMadeLaterWaitForRetries,
+	"EventsThatWaitTooLong":                            TestEventsThatWaitTooLong,
+	"ALargeBatchHoldsNobodyUp":                         TestALargeBatchHoldsNobodyUp,
 }
 
 // onServer runs them on databases of a server.

@@ -74,6 +74,9 @@ func (t *tx) lookAhead(items []*item) error {
 			}
 		}
 	}
+	if err := t.lookBehind(); err != nil {
+		return err
+	}
 	err := t.ask(fanoutsOf, &organisations, func(r scanner) error {
 		var org int64
 		p, err := scanFanEndpoint(r, &org)
@@ -189,7 +192,8 @@ func (s *Store) accept(t *tx, org int64, typ tidings.EventType, payload tidings.
 // has no issuance to be ordered by.
 const subjectOfEndpoint = "endpoint:"
 
-// write writes an event and its deliveries. It gives the deliveries' keys.
+// write writes an event and its deliveries. It gives the keys of those that are
+// made at once.
 func (s *Store) write(t *tx, org int64, e *tidings.Event, to []int64) (deliveries []int64, err error) {
 	key := t.key()
 	e.ID, e.CreatedAt = s.ids.public(key), fromMillis(t.now)
@@ -200,16 +204,8 @@ func (s *Store) write(t *tx, org int64, e *tidings.Event, to []int64) (deliverie
 	if err := t.keepTrace(key); err != nil {
 		return nil, err
 	}
-	held, err := t.mayBeHeld(&d)
-	if err != nil {
+	if deliveries, err = t.fanOut(d, to); err != nil {
 		return nil, err
-	}
-	for _, endpoint := range to {
-		d.Key, d.EndpointKey = t.key(), endpoint
-		deliveries = append(deliveries, d.Key)
-		if err := t.enqueue(d, held); err != nil {
-			return nil, err
-		}
 	}
 	t.told = true
 	if !e.Test {
@@ -243,66 +239,6 @@ func scanFanEndpoint(r scanner, organisation *int64) (p fanEndpoint, err error) 
 	err = r.Scan(organisation, &p.key, &filter)
 	p.filter = splitTypes(filter)
 	return p, err
-}
-
-const heldDue = "SELECT due FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND attempt_count <= $3 ORDER BY due DESC LIMIT 1"
-
-const firstHeld = "SELECT due FROM queue WHERE issuance_key = $1 AND endpoint_id = $2 AND attempt_count <= $3 ORDER BY due LIMIT 1"
-
-const heldAnywhere = "SELECT 1 FROM queue WHERE issuance_key = $1 LIMIT 1"
-
-// mayBeHeld tells whether the deliveries of an event may have to wait for earlier
-// ones of its issuance: mostly there are none anywhere. Samples tell no story,
-// and what is sent again is older than all that waits: they are sent at once.
-// What the same batch has collected is due now, and does not count.
-func (t *tx) mayBeHeld(d *tidings.PendingDelivery) (bool, error) {
-	if d.Test || d.RetryOf != 0 {
-		return false, nil
-	}
-	if waits, known := t.waiting[d.IssuanceKey]; known {
-		return waits, nil
-	}
-	var one int
-	err := t.queryRow(heldAnywhere, []any{d.IssuanceKey}, &one)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// enqueue puts a delivery into its lane. While an earlier event of the same
-// issuance waits for one of its first retries there, this one is due no sooner:
-// the key itself keeps the order. Where another node may have accepted that one
-// and it is not known here yet, the lane has to be read from it on.
-func (t *tx) enqueue(d tidings.PendingDelivery, held bool) error {
-	wake := tidings.Wake{EndpointKey: d.EndpointKey}
-	if held {
-		var due int64
-		err := t.queryRow(heldDue, []any{d.IssuanceKey, d.EndpointKey, tidings.HeldRetries}, &due)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		if due > d.Due.UnixMilli() {
-			d.Due = fromMillis(due)
-		}
-		if err == nil && t.w.remote {
-			if err := t.queryRow(firstHeld, []any{d.IssuanceKey, d.EndpointKey, tidings.HeldRetries}, &due); err != nil {
-				return err
-			}
-			wake.Due = fromMillis(due)
-		}
-	}
-	err := t.put(insertQueue, &t.w.bulk.queue, d.EndpointKey, d.Due.UnixMilli(), d.Key, d.EventKey, d.IssuanceKey, d.AttemptCount, d.RetryOf,
-		d.CreatedAt.UnixMilli(), kind(tidings.DeliveryPending, d.EventType))
-	if err != nil {
-		return err
-	}
-	t.count(d.EndpointKey, 1)
-	if wake.Due.IsZero() {
-		wake.Due, wake.Deliveries = d.Due, []tidings.PendingDelivery{d}
-	}
-	t.wake(wake)
-	return nil
 }
 
 // issuanceKey is 63 bits of SHA-256 over the issuance's id. Where two ids meet,

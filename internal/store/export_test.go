@@ -64,3 +64,34 @@ func (s *Store) InOneBatch(n int, calls func()) {
 	}()
 	calls()
 }
+
+// HoldExpansion has no more steps be done that make deliveries behind the commit of
+// their event, until [Store.GoOnExpanding].
+func (s *Store) HoldExpansion() { s.w.expand.Store(nil) }
+
+// GoOnExpanding ends that.
+func (s *Store) GoOnExpanding() { s.startExpanding() }
+
+// ExpandOnce does one such step.
+func (s *Store) ExpandOnce(ctx context.Context) error {
+	return s.w.submit(ctx, classTransition, 0, 1, s.expand)
+}
+
+// Unexpanded tells how many deliveries such steps have to make.
+func (s *Store) Unexpanded(ctx context.Context) (int64, error) {
+	n, _, err := s.unexpanded(ctx)
+	return n, err
+}
+
+// Publishes tells how many publishes wait for the writer.
+func (s *Store) Publishes() int {
+	s.w.in.mu.Lock()
+	defer s.w.in.mu.Unlock()
+	return len(s.w.in.queues[classPublish])
+}
+
+// The sizes of such steps.
+const (
+	FanAtOnce  = fanAtOnce
+	ExpandRows = expandRows
+)

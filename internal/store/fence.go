@@ -10,10 +10,10 @@ import (
 // write to the same database. Their transactions take turns (see
 // [postgres.begin]), so that what is read at the start of one holds to its end.
 
-// stateOf reads the newest key of any node, whether the node is still one, and
-// the database's clock in microseconds.
+// stateOf reads the newest key of any node, whether the node is still one, whether
+// events wait for their deliveries, and the database's clock in microseconds.
 const stateOf = `SELECT COALESCE((SELECT value FROM counter WHERE name = $1), 0), EXISTS (SELECT 1 FROM node WHERE number = $2),
-	(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT`
+	EXISTS (SELECT 1 FROM expansion), (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT`
 
 // look learns what others have done since this process's last transaction.
 func (t *tx) look() error {
@@ -24,7 +24,7 @@ func (t *tx) look() error {
 		return err
 	}
 	sent := w.clock.own()
-	if err := t.queryRow(stateOf, []any{t.keys.counter(), w.node}, &t.keys.last, &member, &us); err != nil {
+	if err := t.queryRow(stateOf, []any{t.keys.counter(), w.node}, &t.keys.last, &member, &t.expanding, &us); err != nil {
 		return err
 	}
 	if w.corrected {

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // House-keeping is done in steps that a crash may interrupt. Those who publish
 // meanwhile must not feel it, so a step goes along with a batch of others, at
@@ -37,3 +40,8 @@ func (w *writer) quiet() bool { return time.Since(time.Unix(0, w.traffic.Load())
 // over tells whether a step of house-keeping has to end with what it has done:
 // at least one row, so that it gets on.
 func (t *tx) over() bool { return !time.Now().Before(t.until) }
+
+// houseOnly tells whether nobody but house-keeping is in a batch.
+func houseOnly(items []*item) bool {
+	return !slices.ContainsFunc(items, func(it *item) bool { return it.class != classHouse })
+}

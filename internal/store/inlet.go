@@ -20,6 +20,7 @@ const (
 	classPublish
 	classHouse // house-keeping: when nobody else waits
 	classes
+	classExpansion // the writer's own steps, behind what waits; see expand.go
 )
 
 const (

@@ -25,6 +25,7 @@ func TestNodes(t *testing.T) {
 	t.Run("AClockIsRightAfterALongWait", testAClockIsRightAfterALongWait)
 	t.Run("ANodeWithoutShardsTells", testANodeWithoutShardsTells)
 	t.Run("NoWakePassesAnEarlierEvent", testNoWakePassesAnEarlierEvent)
+	t.Run("AnotherNodeMakesTheDeliveries", testAnotherNodeMakesTheDeliveries)
 }
 
 func TestNodesThroughPgBouncer(t *testing.T) { nodesOn(t, pgtest.Bouncer(t, pgtest.Start(t))) }

@@ -169,6 +169,7 @@ const (
 	historyGone    historyOutcome = "gone"    // another node has dropped it
 	historyLocked  historyOutcome = "locked"  // somebody reads for long
 	historyCrowded historyOutcome = "crowded" // too many rows would have to be moved
+	historyUnmade  historyOutcome = "unmade"  // deliveries of its events are still to be made
 )
 
 // partition calls one of these functions.
@@ -191,8 +192,8 @@ const namesMost = 50_000
 const namesOf = `SELECT count(*) FROM (SELECT 1 FROM delivery WHERE event_id >= $1 AND event_id < $2 AND (id < $1 OR id >= $2)
 	UNION ALL SELECT 1 FROM queue WHERE event_id >= $1 AND event_id < $2 AND id - event_id > 15099494400000 LIMIT $3) AS names`
 
-// dropWhole drops a period, of which nothing is pending any more. The few rows
-// that live on move to the partitions for the rest.
+// dropWhole drops a period, of which nothing is pending any more, nor still to be
+// made. The few rows that live on move to the partitions for the rest.
 func (s *Store) dropWhole(ctx context.Context, p period) (dropped int, err error) {
 	if s.now().UnixMilli() < s.dropAgain.Load() {
 		return 0, nil
@@ -203,6 +204,10 @@ func (s *Store) dropWhole(ctx context.Context, p period) (dropped int, err error
 	}
 	if names <= namesMost {
 		err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) (err error) {
+			if waits, err := t.waitsBefore(p.to); err != nil || waits {
+				outcome = historyUnmade
+				return err
+			}
 			outcome, err = t.partition("SELECT drop_history($1, $2, $3)", p.from, p.to, t.now-t.w.keptAfterEnd().Milliseconds())
 			return err
 		})

@@ -130,7 +130,7 @@ func TestHistoryIsPartitionedBesideAServer(t *testing.T) {
 		migrated := make(chan error, 1)
 		go func() {
 			ran, err := Migrate(t.Context(), url)
-			if err == nil && ran != 3 {
+			if err == nil && ran < 3 {
 				err = fmt.Errorf("%d migrations ran", ran)
 			}
 			migrated <- err

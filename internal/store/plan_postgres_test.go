@@ -43,11 +43,17 @@ func TestPlansOnPostgreSQL(t *testing.T) {
 	exec("DELETE FROM queue")
 	exec("VACUUM (TRUNCATE off, ANALYZE)")
 	exec(fill)
+	exec("INSERT INTO event SELECT i, 1, i, i, '', '', '', 0, 0, 0 FROM generate_series(1, 20000) AS i")
 	for _, row := range []struct{ query, args, plan string }{
 		{deleteEnded.byColumn(), "NULL, NULL, NULL", "Index Scan using queue_id on queue q|Index Cond: ((endpoint_id = v.endpoint) AND (id = v.id))"},
 		{deleteEnded.text(1), "1, 1, 1", "Index Scan using queue_id on queue|Index Cond: ((endpoint_id = $1) AND (id = $3))"},
 		{endQueued, "1, 1, 1", "Index Scan using queue_id on queue|Index Cond: ((endpoint_id = $1) AND (id = $3))"},
 		{issuancesWaiting.byColumn(), "NULL", "Index Only Scan using queue_issuance on queue|Index Cond: (issuance_key = unnest.unnest)"},
+		{heldWithin.byColumn(), "NULL, NULL, NULL", "Index Only Scan using queue_issuance on queue|Index Cond: ((issuance_key = v.issuance) AND (endpoint_id >= v.first) AND (endpoint_id <= v.last)"},
+		{heldWithin.text(1), "1, 1, 1", "Index Only Scan using queue_issuance on queue|Index Cond: ((issuance_key = $1) AND (endpoint_id >= $2) AND (endpoint_id <= $3)"},
+		{waveOf, "1, 1", "Index Scan using expansion_pkey on expansion|Index Cond: (organisation_id = $1)"},
+		{eventsToSend.byColumn(), "NULL", "event_rest_pkey|Index Cond: (id = ANY ("},
+		{waitsToExpand, "1", "using expansion_issuance on expansion"},
 		{heldAnywhere, "1", "Index Only Scan using queue_issuance on queue|Index Cond: (issuance_key = $1)"},
 		{heldDue, "1, 1, 1", "using queue_issuance on queue|Index Cond: ((issuance_key = $1) AND (endpoint_id = $2)"},
 		{laneOfQueued, "1, 1", "using queue_id on queue|Index Cond: ((endpoint_id = l.endpoint_id) AND (id = $2))"},

@@ -108,7 +108,9 @@ func (s *Store) searchStep(ctx context.Context, r recovery) (looked int, err err
 	return looked + 1, err
 }
 
-// recoverStep walks on through the feed, as far as the step's time allows.
+// recoverStep walks on through the feed, as far as the step's time allows and all
+// deliveries are made: only then can it be told which are missing. Where it has to
+// wait for that it gives 0.
 func (s *Store) recoverStep(ctx context.Context, r recovery, limit int) (done int, err error) {
 	e, err := s.readEndpoint(s.reader(ctx), "p.id = $1", r.endpoint)
 	if err != nil {
@@ -118,15 +120,20 @@ func (s *Store) recoverStep(ctx context.Context, r recovery, limit int) (done in
 	if err != nil {
 		return 0, err
 	}
-	was := r
+	was, waits := r, false
 	err = s.w.submit(ctx, classHouse, r.organisation, 1, func(t *tx) error {
 		done = 0
 		if moved, err := t.moved(was); err != nil || moved {
 			return err
 		}
 		recovered := 0
-		for done < len(events) && e.DeletedAt == nil && (done == 0 || !t.over()) {
-			some := events[done:min(done+recoveredTogether, len(events))]
+		ready, err := t.expanded(r.organisation, events)
+		if err != nil {
+			return err
+		}
+		waits = len(ready) == 0 && len(events) > 0
+		for done < len(ready) && e.DeletedAt == nil && (done == 0 || !t.over()) {
+			some := ready[done:min(done+recoveredTogether, len(ready))]
 			again, err := s.recoverSome(t, some, r, e)
 			if err != nil {
 				return err
@@ -144,6 +151,9 @@ func (s *Store) recoverStep(ctx context.Context, r recovery, limit int) (done in
 			r.cursor, done, recovered, ended, r.key)
 		return err
 	})
+	if waits {
+		return 0, err
+	}
 	return done + 1, err
 }
 

@@ -202,7 +202,8 @@ func (t *tx) dropDelivery(d oldDelivery, looked int64) error {
 
 const (
 	unnamed = ` AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = event.id)
-	AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.issuance_key = event.issuance_key AND q.event_id = event.id)`
+	AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.issuance_key = event.issuance_key AND q.event_id = event.id)
+	AND NOT EXISTS (SELECT 1 FROM expansion x WHERE x.organisation_id = event.organisation_id AND x.event_id = event.id)`
 	dropEvent = "DELETE FROM event WHERE id = $1" + unnamed
 )
 

@@ -163,6 +163,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if _, err := s.Partition(ctx, 0); err != nil {
 		return nil, err
 	}
+	s.startExpanding()
 	return s, s.rememberClaimsRetention(ctx)
 }
 

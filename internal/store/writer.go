@@ -52,7 +52,8 @@ type writer struct {
 	traffic    atomic.Int64                  // when the newest batch with more than house-keeping was committed, in nanoseconds since 1970
 	changed    atomic.Pointer[chan struct{}] // closed and renewed when events were committed
 	tallies    tallies
-	stopped    chan struct{}
+	expander
+	stopped chan struct{}
 }
 
 func newWriter(ctx context.Context, d database, db *sql.DB, c *clock, o Options) (*writer, error) {
@@ -62,7 +63,7 @@ func newWriter(ctx context.Context, d database, db *sql.DB, c *clock, o Options)
 	}
 	w := &writer{
 		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
-		keys: keys{node: serverNode}, remote: o.Database != "", retention: o.Retention, limit: o.Timeout, unprepared: o.pooled, shared: o.Shared, clock: c, corrected: o.Correct, now: c.now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, trace: o.Trace, onFatal: o.OnFatal, stopped: make(chan struct{}),
+		expander: expander{expanding: true}, keys: keys{node: serverNode}, remote: o.Database != "", retention: o.Retention, limit: o.Timeout, unprepared: o.pooled, shared: o.Shared, clock: c, corrected: o.Correct, now: c.now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, trace: o.Trace, onFatal: o.OnFatal, stopped: make(chan struct{}),
 	}
 	if w.onCommit == nil {
 		w.onCommit = func(Commit) {}
@@ -141,6 +142,7 @@ func (w *writer) run() {
 		// nearly the same for many as for one. Where nobody can, it takes no time.
 		runtime.Gosched()
 		items, open := w.in.drain(maxBatchRows)
+		items, step := w.withStep(items)
 		for len(items) > 0 {
 			n := w.commit(items)
 			for _, it := range items[:n] {
@@ -151,6 +153,7 @@ func (w *writer) run() {
 		if !open {
 			return
 		}
+		w.goOn(step)
 	}
 }
 
@@ -186,7 +189,7 @@ var errIsolate = errors.New("an item of the batch failed")
 func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	begun := time.Now()
 	w.asked = false
-	t := &tx{w: w, isolate: isolate, alone: items[0].class == classHouse, now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}, waiting: map[int64]bool{}}
+	t := &tx{w: w, isolate: isolate, alone: houseOnly(items), now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}, waiting: map[int64]bool{}, postponing: w.postponing()}
 	w.bulk.reset()
 	var end context.CancelFunc
 	t.ctx, end = bounded(context.Background(), w.limit)
@@ -227,7 +230,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		w.rollback()
 		return len(items), err
 	}
-	w.keys = t.keys
+	w.keys, w.expanding = t.keys, t.expanding || t.postponed
 	if t.holding != nil {
 		w.holding.Store(t.holding)
 	}
@@ -301,6 +304,7 @@ type tx struct {
 	ahead     bool                    // what the items will ask for was read
 	known     known
 	waiting   map[int64]bool // by issuance, whether an event of it was pending then
+	postponing
 }
 
 type backlogChange struct {
@@ -322,9 +326,9 @@ func (t *tx) run(it *item) error {
 		t.until = begun.Add(t.w.houseShare(t.alone))
 		defer func() { t.house += time.Since(begun) }()
 	}
-	t.direct, t.trace = t.isolate, it.trace
+	t.direct, t.trace, t.class, t.fanned = t.isolate, it.trace, it.class, 0
 	var err error
-	if it.class != classResult && !it.foresees() {
+	if it.class != classResult && it.class != classExpansion && !it.foresees() {
 		err = t.oneByOne()
 		t.forget()
 	}
@@ -349,6 +353,7 @@ func (t *tx) run(it *item) error {
 		t.events, t.states, t.ended = t.events[:events], t.states[:states], t.ended[:ended]
 		clear(t.endpoints)
 		t.forget()
+		t.expanding, t.audiences = t.expanding || it.class == classExpansion, nil
 		t.waits = pipeline{}
 		if err := t.control("ROLLBACK TO item"); err != nil {
 			return err
