@@ -114,6 +114,29 @@ func TestDocsOfRolesGiveServersLittle(t *testing.T) {
 	if out, code := tidings("check", "--database", serving); code != 0 {
 		t.Errorf("the check ends with %d: %s", code, out)
 	}
+	// Of history it makes partitions, and drops them, all the same; nobody else does.
+	var parts int
+	if err := db.QueryRow("SELECT count(*) FROM pg_inherits WHERE inhparent = 'event'::regclass").Scan(&parts); err != nil || parts != 3 {
+		t.Errorf("events are in %d partitions, %v; want those of two periods, and the rest", parts, err)
+	}
+	all, err := sql.Open("pgx", as(t, admin, "postgres", "tidings"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	if _, err := all.Exec("CREATE ROLE visitor LOGIN; GRANT CONNECT ON DATABASE tidings TO visitor; GRANT USAGE ON SCHEMA public TO visitor"); err != nil {
+		t.Fatal(err)
+	}
+	visitor, err := sql.Open("pgx", as(t, admin, "visitor", "tidings"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer visitor.Close()
+	for _, text := range []string{"SELECT make_history(0, 4194304)", "SELECT drop_history(0, 4194304, 0)"} {
+		if _, err := visitor.Exec(text); err == nil || !strings.Contains(err.Error(), "only who may delete events") {
+			t.Errorf("who may not delete events gets %v for %s", err, text)
+		}
+	}
 }
 
 // With sslmode=verify-full a server talks to the database that has the right

@@ -93,6 +93,7 @@ func TestOnPostgreSQL(t *testing.T) {
 	t.Run("BothHaveTheSameColumns", testBothHaveTheSameColumns)
 	t.Run("ALostConnectionIsReplaced", testALostConnectionIsReplaced)
 	t.Run("RetentionTakesFewRoundTrips", testRetentionTakesFewRoundTrips)
+	t.Run("RetentionKeepsTheSame", testRetentionKeepsTheSame)
 	t.Run("AnAnswerToACommitIsLost", testAnAnswerToACommitIsLost)
 }
 

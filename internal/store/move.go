@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -120,6 +121,9 @@ func (m *move) run(ctx context.Context, conn *pgx.Conn) (moved []Moved, err erro
 	if err := m.mustBeEmpty(ctx, tables); err != nil {
 		return nil, err
 	}
+	if err := m.partition(ctx); err != nil {
+		return nil, err
+	}
 	for _, table := range tables {
 		n, err := m.table(ctx, table)
 		if err != nil {
@@ -181,6 +185,40 @@ func (m *move) mustBeEmpty(ctx context.Context, tables []string) error {
 		}
 		if some {
 			return tidings.Conflict("The database is not empty: its table %s has rows. Take a new database, so that nothing is mixed or lost.", table)
+		}
+	}
+	return nil
+}
+
+// partition makes partitions for the history that comes, so that it can be dropped
+// like what is written later. How long it is kept is not known here: there are as
+// many as if it were all that is kept.
+func (m *move) partition(ctx context.Context) error {
+	var oldest sql.NullInt64
+	if err := m.from.QueryRowContext(ctx, "SELECT min(id) FROM (SELECT min(id) AS id FROM event UNION ALL SELECT min(id) FROM delivery) AS oldest").Scan(&oldest); err != nil || !oldest.Valid {
+		return err
+	}
+	there, err := periods(func(query string, args []any, scan func(scanner) error) error {
+		rows, err := m.to.Query(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if err := scan(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, p := range missingPeriods(there, oldest.Int64, keyAt(now.UnixMilli()), periodLength(now.Sub(fromMillis(timeOf(oldest.Int64))))) {
+		var outcome historyOutcome
+		if err := m.to.QueryRow(ctx, "SELECT make_history($1, $2)", p.from, p.to).Scan(&outcome); err != nil || outcome != historyMade {
+			return errors.Join(err, fmt.Errorf("making a partition for history: %q", outcome))
 		}
 	}
 	return nil

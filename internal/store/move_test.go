@@ -61,6 +61,10 @@ func TestAMoveIsWholeOrNothing(t *testing.T) {
 	if _, err := store.Move(t.Context(), store.MoveOptions{Dir: dir, Database: pgtest.Bouncer(t, url)}); err != nil { // a pooler is no matter
 		t.Fatal(err)
 	}
+	var rest int
+	if err := there.QueryRow("SELECT count(*) FROM event_rest").Scan(&rest); err != nil || rest != 0 {
+		t.Errorf("%d events are in no partition that can be dropped, %v", rest, err)
+	}
 	moved, err := store.Open(t.Context(), store.Options{Database: url, Now: o.clock.Now})
 	if err != nil {
 		t.Fatal(err)

@@ -50,12 +50,11 @@ func periodLength(retention time.Duration) time.Duration {
 	return length.Truncate(time.Hour)
 }
 
-// missingPeriods gives those that are to be made, so that the one of now and the
-// next are there. Those that are there may be of another length.
-func missingPeriods(there []period, now int64, length time.Duration) (out []period) {
+// missingPeriods gives those that are to be made, so that all keys from one to
+// another are in one. Those that are there may be of another length.
+func missingPeriods(there []period, since, until int64, length time.Duration) (out []period) {
 	step := length.Milliseconds() << (nodeBits + counterBits)
-	at := keyAt(now) / step * step
-	for end := at + 2*step; at < end; {
+	for at := since / step * step; at < until; {
 		next := at - at%step + step
 		for _, p := range there {
 			switch {
@@ -65,12 +64,19 @@ func missingPeriods(there []period, now int64, length time.Duration) (out []peri
 				next = min(next, p.from)
 			}
 		}
-		if at < next && at < end {
+		if at < next && at < until {
 			out = append(out, period{at, next})
 			at = next
 		}
 	}
 	return out
+}
+
+// aheadPeriods gives those that are to be made, so that the one of now (epoch
+// milliseconds) and the next are there.
+func aheadPeriods(there []period, now int64, length time.Duration) []period {
+	step := length.Milliseconds() << (nodeBits + counterBits)
+	return missingPeriods(there, keyAt(now), keyAt(now)/step*step+2*step, length)
 }
 
 // oldPart says how what is older than a key goes: the oldest period as a whole
@@ -133,7 +139,7 @@ func (s *Store) Partition(ctx context.Context, _ int) (made int, err error) {
 	}
 	length := periodLength(s.retention)
 	there, err := periods(s.reader(ctx))
-	if err != nil || len(missingPeriods(there, s.now().UnixMilli(), length)) == 0 {
+	if err != nil || len(aheadPeriods(there, s.now().UnixMilli(), length)) == 0 {
 		return 0, err
 	}
 	err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) error {
@@ -142,7 +148,7 @@ func (s *Store) Partition(ctx context.Context, _ int) (made int, err error) {
 		if err != nil {
 			return err
 		}
-		for _, p := range missingPeriods(there, t.now, length) {
+		for _, p := range aheadPeriods(there, t.now, length) {
 			outcome, err := t.partition("SELECT make_history($1, $2)", p.from, p.to)
 			if err != nil {
 				return err

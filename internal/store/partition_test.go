@@ -179,7 +179,7 @@ func TestHistoryIsPartitionedBesideAServer(t *testing.T) {
 	}
 }
 
-func TestMissingPeriods(t *testing.T) {
+func TestPeriodsAhead(t *testing.T) {
 	const hour = int64(time.Hour/time.Millisecond) << (nodeBits + counterBits)
 	now := keyEpoch + (100*time.Hour + 30*time.Minute).Milliseconds()
 	hours := func(pairs ...int64) (out []period) {
@@ -199,7 +199,7 @@ func TestMissingPeriods(t *testing.T) {
 		"a longer one":               {hours(0, 103), hours(103, 108)},
 		"what was there, far enough": {hours(0, 200), nil},
 	} {
-		if got := missingPeriods(row.there, now, 6*time.Hour); !slices.Equal(got, row.want) {
+		if got := aheadPeriods(row.there, now, 6*time.Hour); !slices.Equal(got, row.want) {
 			t.Errorf("%s: %v, want %v", name, got, row.want)
 		}
 	}
@@ -243,4 +243,179 @@ func TestOldPart(t *testing.T) {
 			t.Errorf("%s: %v as a whole and all before %d; want %v and %d", name, *whole, singly, row.whole, row.singly)
 		}
 	}
+}
+
+// parted is a store on PostgreSQL whose clock a test moves, with a connection to
+// its database.
+type parted struct {
+	*Store
+	t   *testing.T
+	url string
+	db  *sql.DB
+	now time.Time
+}
+
+func newParted(t *testing.T, server string) *parted {
+	t.Helper()
+	p := &parted{t: t, url: pgtest.NewDatabase(t, server), now: time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC)}
+	var err error
+	if p.db, err = sql.Open("pgx", p.url); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.db.Close() })
+	p.Store = p.open()
+	return p
+}
+
+func (p *parted) open() *Store {
+	p.t.Helper()
+	s, err := Open(p.t.Context(), Options{Database: p.url, Retention: 24 * time.Hour, Now: func() time.Time { return p.now }})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// write writes history of a time: three events and two deliveries each turn.
+func (p *parted) write(at time.Time, turns int) {
+	p.t.Helper()
+	w := newOlder(p.t, p.db, at)
+	for range turns {
+		if err := w.turn(); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+func (p *parted) retain() {
+	p.t.Helper()
+	for {
+		p.Hush()
+		if n, err := p.Retain(p.t.Context(), 1000); err != nil || n == 0 {
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			return
+		}
+	}
+}
+
+func (p *parted) partition(want int) {
+	p.t.Helper()
+	if made, err := p.Partition(p.t.Context(), 0); err != nil || made != want {
+		p.t.Errorf("%d periods were made, %v; want %d", made, err, want)
+	}
+}
+
+// holds compares how many periods, events and deliveries there are, and events in
+// the partition for the rest.
+func (p *parted) holds(when string, want [4]int) {
+	p.t.Helper()
+	var got [4]int
+	err := p.db.QueryRow("SELECT (SELECT count(*) - 1 FROM pg_inherits WHERE inhparent = 'event'::regclass), (SELECT count(*) FROM event), (SELECT count(*) FROM delivery), (SELECT count(*) FROM event_rest)").
+		Scan(&got[0], &got[1], &got[2], &got[3])
+	if err != nil || got != want {
+		p.t.Errorf("%s there are %v periods, events, deliveries, and events in the rest, %v; want %v", when, got, err, want)
+	}
+	if breaches, err := p.Check(p.t.Context(), 10); err != nil || len(breaches) > 0 {
+		p.t.Errorf("the store's invariants %s: %v %q", when, err, breaches)
+	}
+}
+
+func TestPartitionsComeAndGo(t *testing.T) {
+	server := pgtest.Start(t)
+	t.Run("AheadOfTime", func(t *testing.T) {
+		p := newParted(t, server)
+		p.holds("at first", [4]int{2, 0, 0, 0})
+		p.now = p.now.Add(6 * time.Hour)
+		p.partition(1)
+		p.partition(0)
+		p.Store = p.open() // as another node
+		p.partition(0)
+		p.holds("a period later", [4]int{3, 0, 0, 0})
+	})
+	t.Run("OverWhatIsThere", func(t *testing.T) {
+		p := newParted(t, server)
+		p.write(p.now.Add(48*time.Hour), 10) // a clock is ahead, or nobody has kept the house for long
+		p.holds("with nowhere else to go", [4]int{2, 30, 20, 30})
+		p.now = p.now.Add(48 * time.Hour)
+		p.partition(2)
+		p.holds("behind the house-keeping", [4]int{4, 30, 20, 0})
+	})
+	t.Run("OverTooMuch", func(t *testing.T) {
+		p := newParted(t, server)
+		p.now = p.now.Add(48 * time.Hour)
+		mustExec(t, p.db, "INSERT INTO event SELECT $1::bigint + i, 1, i, i, '', 'openid4vc.issuance.offered', '', 0, 0, 0 FROM generate_series(1, 5001) AS i", keyAt(p.now.UnixMilli()))
+		p.partition(1) // the next one, as there are too many of this
+		p.holds("with too much in the rest", [4]int{3, 5001, 0, 5001})
+		p.now = p.now.Add(40 * time.Hour)
+		p.retain()
+		p.holds("when that is too old", [4]int{0, 0, 0, 0})
+	})
+	t.Run("WhileSomebodyReads", func(t *testing.T) {
+		p := newParted(t, server)
+		p.write(p.now, 10)
+		p.now = p.now.Add(30 * time.Hour)
+		reader, err := p.db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reader.Rollback()
+		mustExec(t, reader, "SELECT count(*) FROM event")
+		p.retain()
+		p.partition(0)
+		p.holds("while somebody reads", [4]int{2, 30, 20, 0})
+		if err := reader.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		p.now = p.now.Add(lockAgain)
+		p.retain()
+		p.partition(2)
+		p.holds("afterwards", [4]int{3, 0, 0, 0})
+	})
+	t.Run("OrNotAtAll", func(t *testing.T) {
+		p := newParted(t, server)
+		p.write(p.now, 10)
+		p.now = p.now.Add(30 * time.Hour)
+		there, err := periods(p.reader(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dying, err := p.db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dying.Close()
+		var outcome string
+		var pid int
+		if _, err := dying.ExecContext(t.Context(), "BEGIN"); err != nil {
+			t.Fatal(err)
+		}
+		if err := dying.QueryRowContext(t.Context(), "SELECT drop_history($1, $2, 0), pg_backend_pid()", there[0].from, there[0].to).Scan(&outcome, &pid); err != nil || outcome != "dropped" {
+			t.Fatal(outcome, err)
+		}
+		mustExec(t, p.db, "SELECT pg_terminate_backend($1, 10000)", pid)
+		p.holds("when the connection died before the commit", [4]int{2, 30, 20, 0})
+		p.retain()
+		p.holds("when it was done again", [4]int{1, 0, 0, 0})
+	})
+	t.Run("CrowdedRowByRow", func(t *testing.T) {
+		p := newParted(t, server)
+		p.write(p.now, 10)
+		key := keyAt(p.now.Add(time.Minute).UnixMilli())
+		mustExec(t, p.db, "INSERT INTO event SELECT $1::bigint, 1, 1, 1, '', 'openid4vc.issuance.offered', '', 5001, 0, 0", key)
+		mustExec(t, p.db, "INSERT INTO delivery SELECT $1::bigint + i, 1, 1, $1::bigint, 'failed', 'retention', 0, 0, 0, $2::bigint, 201, 1 FROM generate_series(1, 5001) AS i",
+			key, p.now.Add(30*time.Hour).UnixMilli())
+		p.now = p.now.Add(30 * time.Hour)
+		p.retain()
+		p.holds("with too much that lives on", [4]int{2, 31, 5021, 0})
+		p.now = p.now.Add(12 * time.Hour) // when that should be past
+		mustExec(t, p.db, "UPDATE delivery SET ended_at = $1 WHERE late = 1", p.now.UnixMilli())
+		p.retain()
+		p.holds("row by row", [4]int{2, 1, 5001, 0})
+		p.now = p.now.Add(12*time.Hour + time.Millisecond)
+		p.retain()
+		p.holds("when nothing lives on", [4]int{0, 0, 0, 0})
+	})
 }
