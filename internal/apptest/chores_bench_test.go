@@ -168,7 +168,7 @@ func BenchmarkRetention(b *testing.B) {
 	alone := n.measure(a.API, "alone", 1000, []string{"/webhooks"})
 	b.ResetTimer()
 	for i := range b.N {
-		shift.Add(int64(38 * 24 * time.Hour)) // a partition goes once its last row is too old
+		shift.Add(int64(38 * 24 * time.Hour))   // a partition goes once its last row is too old
 		later := apptest.NewAPI(b, a.URL, a.CA) // the token is as old as the history
 		beside := n.measure(later, fmt.Sprint("beside-", i), 1000, []string{"/webhooks"})
 		b.ReportMetric(ms(p99(alone)), "p99-alone-ms")
