@@ -48,6 +48,7 @@ type Tenure struct {
 	Nodes   int       // how many live and do not stop, this one among them
 	Others  bool      // whether any other lives, be it about to stop
 	Surplus int       // how many shards the node holds beyond its share, for it to give up
+	Changes int64     // how often endpoints were changed, by any node: for those that do not hear of it
 }
 
 // Yield is what a node gives up. It does not wait for the attempts that it has in

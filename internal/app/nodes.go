@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"tidings/internal/delivery"
 	"tidings/internal/store"
 )
 
@@ -37,7 +38,7 @@ const (
 func (a *App) ears() store.Ears {
 	return store.Ears{
 		Wakes:  a.engine.Wake,
-		Missed: func() { a.engine.Look(true) },
+		Missed: func() { a.engine.Look(delivery.Doubt{Lanes: true, Endpoints: true}) },
 		Shards: a.onFreed,
 	}
 }
@@ -65,7 +66,7 @@ func (a *App) keepShards(stopping context.Context, stopped <-chan struct{}, told
 	ctx, end := context.WithoutCancel(stopping), stopping.Done()
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
-	failing := false
+	failing, changes := false, int64(0)
 	for {
 		leaving := stopping.Err() != nil
 		held, ok, err := a.Store.KeepLease(ctx, a.engine.Free(), leaving)
@@ -88,7 +89,9 @@ func (a *App) keepShards(stopping context.Context, stopped <-chan struct{}, told
 		select {
 		case <-tick.C:
 			if held.Others {
-				a.engine.Look(!a.Store.Listens())
+				deaf := !a.Store.Listens()
+				a.engine.Look(delivery.Doubt{Lanes: deaf, Endpoints: deaf && held.Changes != changes})
+				changes = held.Changes
 			}
 		case <-a.freed:
 		case <-end:

@@ -120,7 +120,7 @@ type Engine struct {
 	loads    *mailbox[loaded]
 	busy     *mailbox[int64]                 // lanes that have pending rows, from the safety net
 	tenures  *mailbox[tidings.Tenure]        // what this node holds
-	looks    *mailbox[bool]                  // wakes may have been lost
+	looks    *mailbox[Doubt]                 // wakes may have been lost
 	results  *mailbox[tidings.AttemptResult] // towards the recorder
 	loadJobs chan loadJob
 	attempts chan *attempt // towards idle workers; nil ends one
@@ -150,7 +150,7 @@ func New(store Store, sender Sender, cfg Config) *Engine {
 		cfg: cfg, store: store, sender: sender,
 		wakes: newMailbox[tidings.Wake](), finished: newMailbox[attempted](), recorded: newMailbox[recording](),
 		loads: newMailbox[loaded](), busy: newMailbox[int64](), results: newMailbox[tidings.AttemptResult](),
-		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[bool](), shards: shards{free: map[int]int64{}, finishing: map[laneAt]*lane{}},
+		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[Doubt](), shards: shards{free: map[int]int64{}, finishing: map[laneAt]*lane{}},
 		loadJobs: make(chan loadJob, loaders), attempts: make(chan *attempt, (1+slowLimit)*cfg.MaxInFlight+idleWorkers),
 		lanes: map[int64]*lane{}, freeLoaders: loaders, flight: flight{limit: cfg.MaxInFlight, slowLimit: slowLimit * cfg.MaxInFlight},
 	}

@@ -22,8 +22,9 @@ type world struct {
 	t        *testing.T
 	store    *store.Store
 	engine   *delivery.Engine
-	deaf     atomic.Bool // wakes are lost
-	other    atomic.Bool // another node has attempts in flight everywhere
+	deaf     atomic.Bool  // wakes are lost
+	other    atomic.Bool  // another node has attempts in flight everywhere
+	reads    atomic.Int64 // of endpoints
 	org      int64
 	receiver func(sent) delivery.Answer
 	mu       sync.Mutex
@@ -91,6 +92,7 @@ type shared struct {
 }
 
 func (s shared) Lane(ctx context.Context, endpoint int64) (tidings.Lane, error) {
+	s.w.reads.Add(1)
 	l, err := s.Store.Lane(ctx, endpoint)
 	l.Finishing = s.w.other.Load()
 	return l, err

@@ -123,11 +123,13 @@ func (l *lane) restart(now time.Time) {
 	l.lower(time.Time{})
 }
 
-// doubt has the lane and its endpoint read again: wakes may have been lost.
-func (l *lane) doubt(now time.Time) {
-	l.stale = true
-	l.changes++
-	if !l.quiet() { // else the next wake has it read
+// doubt has the lane or its endpoint read again: wakes may have been lost.
+func (l *lane) doubt(where Doubt, now time.Time) {
+	if where.Endpoints {
+		l.stale = true
+		l.changes++
+	}
+	if where.Lanes && !l.quiet() { // else the next wake has it read
 		l.restart(now)
 	}
 }

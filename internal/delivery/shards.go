@@ -57,16 +57,23 @@ func (e *Engine) Free() (y tidings.Yield) {
 	return y
 }
 
-// Look has the engine look whether a wake was lost: for lanes that have pending
-// rows, or, where all wakes were, in every lane and its endpoint as well.
-func (e *Engine) Look(every bool) { e.looks.put(every) }
+// Doubt says where a wake may have been lost, besides lanes that seem to have
+// nothing to do.
+type Doubt struct {
+	Lanes     bool // in any lane
+	Endpoints bool // of a change of any endpoint
+}
 
-func (e *Engine) onLook(looks []bool, now time.Time) {
+// Look has the engine look whether a wake was lost: for lanes that have pending
+// rows, and where there is doubt.
+func (e *Engine) Look(where Doubt) { e.looks.put(where) }
+
+func (e *Engine) onLook(looks []Doubt, now time.Time) {
 	if len(looks) == 0 || e.draining {
 		return
 	}
-	if slices.Contains(looks, true) {
-		e.doubtAll(now)
+	for _, where := range looks {
+		e.doubtAll(where, now)
 	}
 	e.group.Go(func() { e.findForgotten(context.Background()) })
 }

@@ -178,7 +178,7 @@ func TestAChangeThatNobodyToldOf(t *testing.T) {
 		w.deaf.Store(true)
 		w.move("a", "https://b")
 		w.deaf.Store(false)
-		w.engine.Look(true)
+		w.engine.Look(delivery.Doubt{Lanes: true, Endpoints: true})
 		w.publish(1, "i")
 		after(time.Second)
 		if got := w.lastTo(); got != "https://b" {
@@ -195,6 +195,33 @@ func TestAChangeThatNobodyToldOf(t *testing.T) {
 		after(time.Second)
 		if got := w.lastTo(); got != "https://c" {
 			t.Errorf("after 100 s the webhook still goes to %s", got)
+		}
+	})
+}
+
+// A node that does not hear finds what comes by looking at its lanes, and reads their
+// endpoints only where one has changed.
+func TestALookReadsEndpointsOnlyWhereTheyChanged(t *testing.T) {
+	inWorld(t, delivery.Config{Sharded: true, SweepEvery: time.Hour}, hang, func(t *testing.T, w *world) {
+		w.hold(1, 10*time.Hour, 0)
+		w.endpoint("a")
+		w.publish(1, "i")
+		after(time.Second)
+		w.deaf.Store(true)
+		w.publish(1, "unheard")
+		read := w.reads.Load()
+		for range 10 {
+			w.engine.Look(delivery.Doubt{Lanes: true})
+			after(time.Second)
+		}
+		w.expect(t, 2, "after a look at the lanes")
+		if got := w.reads.Load(); got != read {
+			t.Errorf("the endpoint was read %d times although it has not changed", got-read)
+		}
+		w.engine.Look(delivery.Doubt{Lanes: true, Endpoints: true})
+		after(time.Second)
+		if got := w.reads.Load(); got != read+1 {
+			t.Errorf("the endpoint was read %d times, want once", got-read)
 		}
 	})
 }

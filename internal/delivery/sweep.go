@@ -32,10 +32,13 @@ func (e *Engine) onSweep(now time.Time) {
 }
 
 // doubtAll has every lane that waits for something read from its start, and every
-// endpoint before the next attempt.
-func (e *Engine) doubtAll(now time.Time) {
+// endpoint before the next attempt, where those are in doubt.
+func (e *Engine) doubtAll(where Doubt, now time.Time) {
+	if where == (Doubt{}) {
+		return
+	}
 	for _, l := range e.lanes {
-		l.doubt(now)
+		l.doubt(where, now)
 		if !l.quiet() {
 			e.touch(l, now)
 		}

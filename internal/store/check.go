@@ -30,7 +30,8 @@ var invariants = []struct{ sentence, query string }{
 		SELECT q.id, 0 FROM queue q JOIN delivery d ON d.id = q.id`},
 	{"delivery %[1]s is due for %[2]d ms and forgotten", `
 		SELECT q.id, :now - q.due FROM lane l JOIN endpoint p ON p.id = l.endpoint_id JOIN queue q ON q.endpoint_id = l.endpoint_id
-		WHERE q.due < :late AND p.status = 'enabled' AND p.deleted_at IS NULL AND l.failures < 5 AND COALESCE(l.paused_until, 0) < :late`},
+		WHERE q.due < :late AND p.status = 'enabled' AND p.deleted_at IS NULL AND l.failures < 5
+			AND COALESCE(l.paused_until, 0) < :late AND COALESCE(l.last_failure_at, 0) < :late`}, // what waits behind attempts that hang is not forgotten
 	{"delivery %[1]s is pending of an event that does not exist", `
 		SELECT q.id, 0 FROM queue q LEFT JOIN event e ON e.id = q.event_id WHERE e.id IS NULL`},
 	{"delivery %[1]s ended in no legal state after %[2]d attempts", `
@@ -71,12 +72,13 @@ var invariants = []struct{ sentence, query string }{
 }
 
 // dueGrace is for how long something may be due before it counts as forgotten; on
-// PostgreSQL a node that died leaves it to others when its lease has run out.
+// PostgreSQL a node that died leaves it to others when its lease has run out, and they
+// need an attempt for it, which is shorter than a lease.
 const dueGrace = 30 * time.Second
 
 func (s *Store) dueGrace() time.Duration {
 	if s.w.remote {
-		return dueGrace + s.lease
+		return dueGrace + 2*s.lease
 	}
 	return dueGrace
 }

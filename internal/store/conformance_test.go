@@ -56,6 +56,7 @@ var conformance = map[string]func(*testing.T){
 	"AnIdempotencyKeyGivesTheFirstEventAgain":          TestAnIdempotencyKeyGivesTheFirstEventAgain,
 	"ClaimsGoSomeTimeAfterTheEnd":                      TestClaimsGoSomeTimeAfterTheEnd,
 	"WordsThatComeLateAreNotKept":                      TestWordsThatComeLateAreNotKept,
+	"CheckKnowsWhatIsForgotten":                        TestCheckKnowsWhatIsForgotten,
 	"CheckKnowsWhenClaimsGo":                           TestCheckKnowsWhenClaimsGo,
 	"PlacesInStatusLists":                              TestPlacesInStatusLists,
 	"StepsOfOneIssuanceShareABatch":                    TestStepsOfOneIssuanceShareABatch,

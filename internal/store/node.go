@@ -66,8 +66,8 @@ func (s *Store) KeepLease(ctx context.Context, y tidings.Yield, leaving bool) (o
 		}
 		t.freed = t.freed || t.w.holding.Load() == nil // it is new: the others look at once who is there
 		held, nobodys := 0, 0
-		err := t.queryRow("SELECT (SELECT count(*) FROM node WHERE leaving = 0), EXISTS (SELECT 1 FROM node WHERE number <> $1), (SELECT count(*) FROM shard WHERE node = $1), (SELECT count(*) FROM shard WHERE node = 0)",
-			[]any{t.w.node}, &out.Nodes, &out.Others, &held, &nobodys)
+		err := t.queryRow("SELECT (SELECT count(*) FROM node WHERE leaving = 0), EXISTS (SELECT 1 FROM node WHERE number <> $1), (SELECT count(*) FROM shard WHERE node = $1), (SELECT count(*) FROM shard WHERE node = 0), COALESCE((SELECT value FROM counter WHERE name = 'changes'), 0)",
+			[]any{t.w.node}, &out.Nodes, &out.Others, &held, &nobodys, &out.Changes)
 		if err != nil {
 			return err
 		}

@@ -36,6 +36,7 @@ func nodesOn(t *testing.T, url string) {
 	t.Run("EachHoldsItsShare", testEachNodeHoldsItsShare)
 	t.Run("ALateResultIsRefused", testALateResultIsRefused)
 	t.Run("WhatWasInFlightIsRecorded", testWhatWasInFlightIsRecorded)
+	t.Run("ALeaseTellsOfChanges", testALeaseTellsOfChanges)
 	t.Run("AShardThatIsTakenAgainIsKept", testAShardThatIsTakenAgainIsKept)
 	t.Run("AWrongClockIsCorrected", testAWrongClockIsCorrected)
 }

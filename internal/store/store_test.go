@@ -283,3 +283,28 @@ func TestAResultThatIsRecordedTwiceIsTakenOnce(t *testing.T) {
 	}
 	o.sound(t)
 }
+
+// What nobody has tried for long counts as forgotten, but not while attempts at the
+// same endpoint time out one after the other.
+func TestCheckKnowsWhatIsForgotten(t *testing.T) {
+	o := open(t, t.TempDir())
+	e := o.endpoint(t, "")
+	want := func(when string, forgotten int) {
+		t.Helper()
+		breaches, err := o.Check(t.Context(), 10)
+		if err != nil || len(breaches) != forgotten {
+			t.Errorf("%s, %d deliveries are forgotten, want %d: %v %q", when, len(breaches), forgotten, err, breaches)
+		}
+	}
+	o.publish(t, tidings.IssuanceOffered, "a")
+	o.publish(t, tidings.IssuanceOffered, "b")
+	want("at first", 0)
+	o.clock.Advance(5 * time.Minute)
+	want("after five minutes", 2)
+	r := result(o.pending(t, e)[0], tidings.DeliveryPending, o.clock.Now().Add(5*time.Second))
+	r.Health = &tidings.Health{Failures: 1, FirstFailureAt: o.clock.Now(), LastFailureAt: o.clock.Now()}
+	o.record(t, r)
+	want("right after a failure", 0)
+	o.clock.Advance(5 * time.Minute)
+	want("five minutes later", 2)
+}

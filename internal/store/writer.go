@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -382,6 +383,11 @@ func (t *tx) flush() error {
 	}
 	if err := t.writeRows(countLanes, &changes); err != nil {
 		return err
+	}
+	if t.w.remote && slices.ContainsFunc(t.wakes, func(w tidings.Wake) bool { return w.Changed }) {
+		if err := t.later("INSERT INTO counter (name, value) VALUES ('changes', $1) ON CONFLICT (name) DO UPDATE SET value = counter.value + 1", 1); err != nil {
+			return err
+		}
 	}
 	if t.keys.last == t.w.keys.last {
 		return nil

@@ -90,3 +90,22 @@ func testAShardThatIsTakenAgainIsKept(t *testing.T) {
 		t.Errorf("the shard that is held at epoch %d since is given up, too, and held at %d", again.Epochs[0], kept.Epochs[0])
 	}
 }
+
+// A node that cannot listen learns with its lease that an endpoint has changed.
+func testALeaseTellsOfChanges(t *testing.T) {
+	url := database(t, t.TempDir())
+	one, two := node(t, url, nil), node(t, url, nil)
+	o := &opened{Store: two, org: organisation(t, one, "default")}
+	e, moved := o.endpoint(t, "a"), "https://elsewhere.example/"
+	before := keepLease(t, one).Changes
+	o.publish(t, tidings.IssuanceOffered, "i")
+	if now := keepLease(t, one).Changes; now != before {
+		t.Errorf("the node hears of %d changes although none was made", now-before)
+	}
+	if _, err := two.UpdateEndpoint(t.Context(), o.org.Key, e.ID, tidings.EndpointPatch{URL: &moved}); err != nil {
+		t.Fatal(err)
+	}
+	if now := keepLease(t, one).Changes; now != before+1 {
+		t.Errorf("the node hears of %d changes, want that of another", now-before)
+	}
+}
