@@ -96,6 +96,7 @@ func TestOnPostgreSQL(t *testing.T) {
 	t.Run("RetentionTakesFewRoundTrips", testRetentionTakesFewRoundTrips)
 	t.Run("RetentionKeepsTheSame", testRetentionKeepsTheSame)
 	t.Run("AnAnswerToACommitIsLost", testAnAnswerToACommitIsLost)
+	t.Run("ACheckSeesAWholeDrop", testACheckSeesAWholeDrop)
 }
 
 // testBothHaveTheSameColumns holds that a migration of one database is one of the

@@ -132,12 +132,20 @@ func (p *postgres) begin() []string {
 		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", int64(lockWrite))}
 }
 
+// keepPartitions has all partitions of history stay for a transaction. Whoever reads
+// in one snapshot asks for that first: a partition that goes behind a snapshot is
+// missing in it, and what lives on of it is not there yet.
+const keepPartitions = "LOCK TABLE ONLY event, ONLY delivery, ONLY attempt IN ACCESS SHARE MODE"
+
 // moment says nothing of the files, which are the database server's.
 func (p *postgres) moment(ctx context.Context, reads *sql.DB) (snapshot *sql.Tx, damage string, err error) {
 	if snapshot, err = reads.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}); err != nil {
 		return nil, "", away(err)
 	}
-	if err := patient(ctx, snapshot); err != nil {
+	if err = patient(ctx, snapshot); err == nil {
+		_, err = snapshot.ExecContext(ctx, keepPartitions)
+	}
+	if err != nil {
 		return nil, "", away(errors.Join(err, snapshot.Rollback()))
 	}
 	return snapshot, "ok", nil
