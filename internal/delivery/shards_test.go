@@ -2,6 +2,7 @@ package delivery_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -309,4 +310,39 @@ func TestWhatIsReadNeverPassesWhatWasNotHeardOf(t *testing.T) {
 			t.Errorf("sent %v, want %s and then %s", got, first, second)
 		}
 	})
+}
+
+// An endpoint's failure clock, and how often it may be tried, are the same whoever
+// holds its lane: taking it over every few hours neither spares an endpoint that only
+// fails nor tries it more often.
+func TestTheFailureClockHoldsOverTakeOvers(t *testing.T) {
+	attempts := map[bool]int{}
+	for _, moves := range []bool{false, true} {
+		inWorld(t, delivery.Config{Sharded: true, SweepEvery: 10 * time.Minute}, broken, func(t *testing.T, w *world) {
+			w.endpoint("a")
+			w.hold(1, 1000*time.Hour, 0)
+			for hour := range int64(150) {
+				if hour%24 == 0 {
+					w.publish(1, fmt.Sprint("i", hour))
+				}
+				if moves && hour%5 == 4 {
+					w.engine.Hold(tidings.Tenure{Epochs: &tidings.Epochs{}, Until: time.Now().Add(time.Hour), Others: true})
+					after(time.Second)
+					w.hold(hour, 1000*time.Hour, 0)
+				}
+				after(time.Hour)
+			}
+			e := w.get("a")
+			if e.Status != tidings.EndpointDisabled || e.DisabledReason != tidings.DisabledFailing {
+				t.Fatalf("after 150 hours of failures the endpoint is %s", e.Status)
+			}
+			if age := e.DisabledAt.Sub(*e.FirstFailureAt); age < 120*time.Hour || age > 144*time.Hour {
+				t.Errorf("disabled %v after the first failure, want 120h and until the next attempt", age)
+			}
+			attempts[moves] = len(w.sent())
+		})
+	}
+	if still, moved := attempts[false], attempts[true]; moved > still*11/10 {
+		t.Errorf("%d attempts with take-overs, %d without", moved, still)
+	}
 }

@@ -228,3 +228,30 @@ func nextVersion(t *testing.T, text string) (all fstest.MapFS, have int) {
 	}
 	return all, len(files)
 }
+
+// Servers that start at the same time on an empty database make its schema once, also
+// through a pooler in transaction mode.
+func TestServersThatStartTogetherMakeOneSchema(t *testing.T) {
+	server := pgtest.Start(t)
+	for how, url := range map[string]string{"directly": server, "through PgBouncer": pgtest.Bouncer(t, server)} {
+		t.Run(how, func(t *testing.T) {
+			url := pgtest.NewDatabase(t, url)
+			errs := make(chan error)
+			const servers = 4
+			for range servers {
+				go func() {
+					s, err := Open(context.Background(), Options{Database: url})
+					if err == nil {
+						err = s.Close()
+					}
+					errs <- err
+				}()
+			}
+			for range servers {
+				if err := <-errs; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
