@@ -27,12 +27,12 @@ const (
 	// write, are made by the transaction that accepts it.
 	fanAtOnce = 64
 	fanOfItem = 1024
-	// expandRows is how many deliveries a step makes, more or less: a quarter of a
-	// batch.
+	// expandRows is how many deliveries a step makes at most: a quarter of a batch.
 	expandRows = 512
-	// waveEvents is how many events go through the endpoints together. Those that
+	// waveEvents is how many events go through the endpoints together: as many as a
+	// lane of a thousand has room for in memory, so that they are not read again. Those that
 	// come meanwhile are in the next wave.
-	waveEvents = 64
+	waveEvents = 24
 	// expandPatience is how old the oldest event of an organisation that waits may be
 	// before no more are taken behind it.
 	expandPatience = 30 * time.Second
@@ -48,7 +48,7 @@ type expander struct {
 	resting   time.Time                       // no step before then: one has failed
 }
 
-// expand is a step: it makes up to expandRows deliveries or so, of one
+// expand is a step: it makes up to expandRows deliveries, of one
 // organisation after the other, and notes when nothing is left to do.
 func (s *Store) expand(t *tx) error {
 	if err := t.settle(); err != nil { // of the batch that it goes along with, too
@@ -56,7 +56,7 @@ func (s *Store) expand(t *tx) error {
 	}
 	for made := 0; ; {
 		org, err := t.nextToExpand()
-		if err != nil || org == 0 || made >= expandRows {
+		if err != nil || org == 0 || made > expandRows-waveEvents {
 			return err
 		}
 		t.w.turn = org
