@@ -130,6 +130,24 @@ func periods(query querier) (out []period, err error) {
 	return out, err
 }
 
+const newestKey = "SELECT COALESCE(max(value), 0) FROM counter WHERE name LIKE 'last_key/%'"
+
+// unmade gives the periods that are to be made. Where a clock was ahead, they are
+// those of the keys, which do not go back with it.
+func (s *Store) unmade(query querier, now int64) (out []period, err error) {
+	there, err := periods(query)
+	if err != nil {
+		return nil, err
+	}
+	err = query(newestKey, nil, func(r scanner) error {
+		var newest int64
+		err := r.Scan(&newest)
+		now = max(now, timeOf(newest))
+		return err
+	})
+	return aheadPeriods(there, now, periodLength(s.retention)), err
+}
+
 // Partition makes the partitions of history ahead of time, on PostgreSQL, and
 // tells how many it made. Where one cannot be made at the moment, what belongs
 // there goes to the one for the rest, and it is tried again later.
@@ -137,18 +155,16 @@ func (s *Store) Partition(ctx context.Context, _ int) (made int, err error) {
 	if s.dir != "" || s.now().UnixMilli() < s.partAgain.Load() {
 		return 0, nil
 	}
-	length := periodLength(s.retention)
-	there, err := periods(s.reader(ctx))
-	if err != nil || len(aheadPeriods(there, s.now().UnixMilli(), length)) == 0 {
+	if missing, err := s.unmade(s.reader(ctx), s.now().UnixMilli()); err != nil || len(missing) == 0 {
 		return 0, err
 	}
 	err = s.w.submit(ctx, classHouse, 0, 1, func(t *tx) error {
 		made = 0
-		there, err := periods(t.query) // another node may have made them meanwhile
+		missing, err := s.unmade(t.query, t.now) // another node may have made them meanwhile
 		if err != nil {
 			return err
 		}
-		for _, p := range aheadPeriods(there, t.now, length) {
+		for _, p := range missing {
 			outcome, err := t.partition("SELECT make_history($1, $2)", p.from, p.to)
 			if err != nil {
 				return err

@@ -419,3 +419,11 @@ func TestPartitionsComeAndGo(t *testing.T) {
 		p.holds("when nothing lives on", [4]int{0, 0, 0, 0})
 	})
 }
+
+func TestPartitionsAreWhereTheKeysAre(t *testing.T) {
+	p := newParted(t, pgtest.Start(t))
+	p.write(p.now.Add(400*24*time.Hour), 10) // as it was for a moment: keys do not go back with the clock
+	p.partition(2)
+	p.partition(0)
+	p.holds("when the clock is right again", [4]int{4, 30, 20, 0})
+}
