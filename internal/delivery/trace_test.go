@@ -56,8 +56,15 @@ func TestAnAttemptIsTraced(t *testing.T) {
 // Where nothing is traced, an attempt pays nothing for it.
 func TestTracesThatAreOffCostNothing(t *testing.T) {
 	e, a, ctx := New(nil, senderFunc(func(http.Header) Answer { return Answer{StatusCode: 204} }), Config{}), anAttempt(t), t.Context()
-	alone := testing.AllocsPerRun(1000, func() { e.send(ctx, a, "") })
-	if all := testing.AllocsPerRun(1000, func() { e.try(ctx, a) }); all != alone {
+	least := func(do func()) float64 { // what is pooled is made anew where memory is cleaned up meanwhile
+		n := testing.AllocsPerRun(200, do)
+		for range 9 {
+			n = min(n, testing.AllocsPerRun(200, do))
+		}
+		return n
+	}
+	alone := least(func() { e.send(ctx, a, "") })
+	if all := least(func() { e.try(ctx, a) }); all != alone {
 		t.Errorf("%v allocations, %v without the seam", all, alone)
 	}
 }
