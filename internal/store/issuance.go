@@ -33,7 +33,8 @@ func (s *Store) CreateIssuance(ctx context.Context, org tidings.Organisation, n 
 		}
 		return err
 	}
-	return out, s.w.await(ctx, it)
+	err = s.w.await(ctx, it)
+	return out, err
 }
 
 // insertIssuance gives the issuance as it can be read once it is committed.
@@ -172,7 +173,8 @@ func (s *Store) Spend(ctx context.Context, n tidings.UsedNonce) (first bool, err
 		first, err = t.spend(n)
 		return err
 	}
-	return first, s.w.await(ctx, it)
+	err = s.w.await(ctx, it)
+	return first, err
 }
 
 func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) error {
