@@ -53,11 +53,16 @@ const kept = "kept"
 var (
 	issuancesOfSteps = bulkStatement{before: "WITH v (issuance, organisation) AS (", types: "ii", cast: true,
 		behind: ") SELECT " + issuanceColumns + ", " + credentialColumns("CASE c.claims WHEN '' THEN '' ELSE '"+kept+"' END") +
-			" FROM v CROSS JOIN issuance i ON i.id = v.issuance AND i.organisation_id = v.organisation CROSS JOIN organisation o ON o.id = i.organisation_id CROSS JOIN credential c ON c.issuance_id = i.id"}
-	noncesUsed = bulkStatement{before: "SELECT hash FROM nonce WHERE hash IN (", behind: ")", types: "b", arrays: true}
+			" FROM v CROSS JOIN issuance i ON i.id = v.issuance AND i.organisation_id = v.organisation CROSS JOIN organisation o ON o.id = i.organisation_id CROSS JOIN credential c ON c.issuance_id = i.id",
+		// Row by row, as with deleteEnded. So it is below.
+		columns: "SELECT x.* FROM :rows AS v (issuance, organisation), LATERAL (SELECT " + issuanceColumns + ", " + credentialColumns("CASE c.claims WHEN '' THEN '' ELSE '"+kept+"' END") +
+			" FROM " + issuanceTable + " JOIN credential c ON c.issuance_id = i.id WHERE i.id = v.issuance AND i.organisation_id = v.organisation OFFSET 0) AS x"}
+	noncesUsed = bulkStatement{before: "WITH v (hash) AS (", behind: ") SELECT v.hash FROM v WHERE (SELECT 1 FROM nonce n WHERE n.hash = v.hash) = 1", types: "b", arrays: true}
 
 	requestsMade = bulkStatement{before: "WITH v (organisation, route, key) AS (", types: "itt", arrays: true,
-		behind: ") SELECT v.organisation, v.route, v.key, d.hash, d.made, d.expires_at FROM v CROSS JOIN idempotency d ON d.organisation_id = v.organisation AND d.route = v.route AND d.key = v.key"}
+		behind: ") SELECT v.organisation, v.route, v.key, d.hash, d.made, d.expires_at FROM v CROSS JOIN idempotency d ON d.organisation_id = v.organisation AND d.route = v.route AND d.key = v.key",
+		columns: "SELECT v.*, x.* FROM :rows AS v (organisation, route, key), LATERAL (SELECT d.hash, d.made, d.expires_at FROM idempotency d" +
+			" WHERE d.organisation_id = v.organisation AND d.route = v.route AND d.key = v.key OFFSET 0) AS x"}
 
 	insertRequests = bulkStatement{before: "INSERT INTO idempotency (organisation_id, route, key, hash, made, expires_at) ", types: "ittbti",
 		behind: " ON CONFLICT (organisation_id, route, key) DO UPDATE SET hash = excluded.hash, made = excluded.made, expires_at = excluded.expires_at"}
@@ -85,12 +90,13 @@ const allOfIssuance = "state deadline? retrieved_at? accepted_by error_code erro
 // updateOf makes the statement that sets columns of the rows that have the keys.
 // A column with a question mark is NULL where 0 is given.
 func updateOf(table, keys, columns, types string) bulkStatement {
-	var names, set, where [2][]string // of the statement for one row, and of the one for many
+	var names []string
+	var set, where [2][]string // of the statement for one row, and of the one for many
 	for i, name := range strings.Fields(keys + " " + columns) {
 		name, nullable := strings.CutSuffix(name, "?")
 		n := strconv.Itoa(i + 1)
+		names = append(names, "c"+n)
 		for k, value := range [2]string{"$" + n, "v.c" + n} {
-			names[k] = append(names[k], "c"+n)
 			if nullable {
 				value = "NULLIF(" + value + ", 0)"
 			}
@@ -102,9 +108,10 @@ func updateOf(table, keys, columns, types string) bulkStatement {
 		}
 	}
 	update := func(k int) string { return "UPDATE " + table + " SET " + strings.Join(set[k], ", ") }
-	return bulkStatement{types: types, arrays: true, exact: strings.HasPrefix(keys, "id"),
-		single: update(0) + condition(where[0]),
-		before: "WITH v (" + strings.Join(names[1], ", ") + ") AS (", behind: ") " + update(1) + " FROM v" + condition(where[1])}
+	first, _, _ := strings.Cut(keys, " ")
+	return bulkStatement{types: types, arrays: true, exact: first == "id", single: update(0) + condition(where[0]),
+		// The first key once more, so that no plan walks the table.
+		columns: update(1) + " FROM :rows AS v (" + strings.Join(names, ", ") + ")" + condition(append(where[1], table+"."+first+" = ANY ($1)"))}
 }
 
 // issuanceRows is what a batch has collected of issuances.

@@ -38,12 +38,22 @@ func TestPlansOnPostgreSQL(t *testing.T) {
 			t.Fatalf("%s: %v", text, err)
 		}
 	}
-	const fill = "INSERT INTO queue SELECT i % 100, i, i, i, i, 0, 0, 0, 0 FROM generate_series(1, 20000) AS i"
-	exec(fill)
-	exec("DELETE FROM queue")
+	fill := func() {
+		exec("INSERT INTO queue SELECT i % 100, i, i, i, i, 0, 0, 0, 0 FROM generate_series(1, 20000) AS i")
+		exec("INSERT INTO nonce SELECT int8send(i), i FROM generate_series(1, 20000) AS i")
+		exec("INSERT INTO idempotency SELECT i % 100, 'issuances', i, '', '', i FROM generate_series(1, 20000) AS i")
+	}
+	fill()
+	for _, table := range []string{"queue", "nonce", "idempotency"} {
+		exec("DELETE FROM " + table)
+	}
 	exec("VACUUM (TRUNCATE off, ANALYZE)")
-	exec(fill)
+	fill()
 	exec("INSERT INTO event SELECT i, 1, i, i, '', '', '', 0, 0, 0 FROM generate_series(1, 20000) AS i")
+	exec("INSERT INTO organisation VALUES (1, 'a', 0)")
+	exec("INSERT INTO template (id, organisation_id, name, code, description, attributes, created_at, updated_at) VALUES (1, 1, '', '', '', '', 0, 0)")
+	exec("INSERT INTO issuance (id, organisation_id, state, expires_at, created_at, updated_at) SELECT i, 1, '', 0, 0, 0 FROM generate_series(1, 20000) AS i")
+	exec("INSERT INTO credential (id, issuance_id, template_id, status, claims) SELECT i, i, 1, '', '' FROM generate_series(1, 20000) AS i")
 	for _, row := range []struct{ query, args, plan string }{
 		{deleteEnded.byColumn(), "NULL, NULL, NULL", "Index Scan using queue_id on queue q|Index Cond: ((endpoint_id = v.endpoint) AND (id = v.id))"},
 		{deleteEnded.text(1), "1, 1, 1", "Index Scan using queue_id on queue|Index Cond: ((endpoint_id = $1) AND (id = $3))"},
@@ -54,6 +64,12 @@ func TestPlansOnPostgreSQL(t *testing.T) {
 		{waveOf, "1, 1", "Index Scan using expansion_pkey on expansion|Index Cond: (organisation_id = $1)"},
 		{eventsToSend.byColumn(), "NULL", "event_rest_pkey|Index Cond: (id = ANY ("},
 		{waitsToExpand, "1", "using expansion_issuance on expansion"},
+		{issuancesOfSteps.byColumn(), "NULL, NULL", "on issuance i|id = v.issuance)|credential_issuance|Index Cond: (issuance_id = v.issuance)"},
+		{noncesUsed.byColumn(), "NULL", "using nonce_pkey on nonce n|Index Cond: (hash = unnest.unnest)"},
+		{requestsMade.byColumn(), "NULL, NULL, NULL", "Index Scan using idempotency_pkey on idempotency d|Index Cond: ((organisation_id = v.organisation)"},
+		{insertSteps.byColumn(), "NULL, NULL, NULL, NULL, NULL", "using issuance_step_pkey on issuance_step s|Index Cond: (issuance_id = "},
+		{moveIssuances.byColumn(), "NULL, NULL, NULL, NULL, NULL", "issuance_pkey|Index Cond: (id = ANY ($1))"},
+		{tellCredentials.byColumn(), "NULL, NULL", "on credential|Index Cond: (issuance_id = "},
 		{heldAnywhere, "1", "Index Only Scan using queue_issuance on queue|Index Cond: (issuance_key = $1)"},
 		{heldDue, "1, 1, 1", "using queue_issuance on queue|Index Cond: ((issuance_key = $1) AND (endpoint_id = $2)"},
 		{laneOfQueued, "1, 1", "using queue_id on queue|Index Cond: ((endpoint_id = l.endpoint_id) AND (id = $2))"},
