@@ -22,6 +22,7 @@ func TestOnPostgreSQL(t *testing.T) {
 		"AnEventArrivesSigned": TestAnEventArrivesSigned,
 		"AFailedAttemptIsRetriedAndLaterEventsOfTheIssuanceWait": TestAFailedAttemptIsRetriedAndLaterEventsOfTheIssuanceWait,
 		"KillLosesNothing":                            TestKillLosesNothing,
+		"KillAmidALargeFanOut":                        TestKillAmidALargeFanOut,
 		"KillBetweenCodesAndRefreshes":                TestKillBetweenCodesAndRefreshes,
 		"OrderAndDeliveryOverFailuresAndCrashes":      TestOrderAndDeliveryOverFailuresAndCrashes,
 		"ASuccessInFlightDoesNotEndAPause":            TestASuccessInFlightDoesNotEndAPause,
