@@ -79,6 +79,7 @@ func (a *App) keepHouse(ctx context.Context) {
 		{"recovering", once(a.Store.Recovering)},
 		{"making partitions ahead", once(a.Store.Partition)},
 		{"dropping what is older than the retention time", once(a.Store.Retain)},
+		{"dropping what was taken out of history", once(a.Store.Forget)},
 		{"deleting claims", once(a.Store.DeleteClaims)},
 		{"giving free space back", once(a.Store.Shrink)},
 		{"pruning", once(a.Store.Prune)},

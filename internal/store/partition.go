@@ -247,3 +247,39 @@ func (s *Store) dropWhole(ctx context.Context, p period) (dropped int, err error
 	s.w.log.Warn("a partition of history cannot be dropped at the moment", "because", string(outcome), "until", fromMillis(timeOf(p.to)))
 	return 0, nil
 }
+
+// takenOut tells whether there is a table that was taken out of history and not
+// dropped yet.
+const takenOut = `SELECT EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'event'::regclass)
+	AND relkind = 'r' AND relname ~ '^gone_(event|delivery|attempt)_')`
+
+// Forget drops a table that retention has taken out of history, on PostgreSQL, and
+// tells how many it dropped. To delete its files can take minutes, so that this is
+// done beside the writer.
+func (s *Store) Forget(ctx context.Context, _ int) (dropped int, err error) {
+	if s.dir != "" || s.now().UnixMilli() < s.forgetAgain.Load() {
+		return 0, nil
+	}
+	var some bool
+	if err := s.queryRow(ctx, takenOut, nil, &some); err != nil || !some {
+		return 0, err
+	}
+	t, err := s.reads.db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, away(err)
+	}
+	defer t.Rollback() // after the commit there is nothing to roll back
+	if err := patient(ctx, t); err != nil {
+		return 0, away(err)
+	}
+	var outcome historyOutcome
+	if err := t.QueryRowContext(ctx, "SELECT forget_history()").Scan(&outcome); err != nil {
+		return 0, away(err)
+	}
+	if outcome == historyDropped {
+		dropped = 1
+	} else {
+		s.forgetAgain.Store(s.now().Add(lockAgain).UnixMilli())
+	}
+	return dropped, away(t.Commit())
+}

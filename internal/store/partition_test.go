@@ -400,24 +400,8 @@ func TestPartitionsComeAndGo(t *testing.T) {
 		p.retain()
 		p.holds("when it was done again", [4]int{1, 0, 0, 0})
 	})
-	t.Run("CrowdedRowByRow", func(t *testing.T) {
-		p := newParted(t, server)
-		p.write(p.now, 10)
-		key := keyAt(p.now.Add(time.Minute).UnixMilli())
-		mustExec(t, p.db, "INSERT INTO event SELECT $1::bigint, 1, 1, 1, '', 'openid4vc.issuance.offered', '', 5001, 0, 0", key)
-		mustExec(t, p.db, "INSERT INTO delivery SELECT $1::bigint + i, 1, 1, $1::bigint, 'failed', 'retention', 0, 0, 0, $2::bigint, 201, 1 FROM generate_series(1, 5001) AS i",
-			key, p.now.Add(30*time.Hour).UnixMilli())
-		p.now = p.now.Add(30 * time.Hour)
-		p.retain()
-		p.holds("with too much that lives on", [4]int{2, 31, 5021, 0})
-		p.now = p.now.Add(12 * time.Hour) // when that should be past
-		mustExec(t, p.db, "UPDATE delivery SET ended_at = $1 WHERE late = 1", p.now.UnixMilli())
-		p.retain()
-		p.holds("row by row", [4]int{2, 1, 5001, 0})
-		p.now = p.now.Add(12*time.Hour + time.Millisecond)
-		p.retain()
-		p.holds("when nothing lives on", [4]int{0, 0, 0, 0})
-	})
+	t.Run("WithTheirFiles", func(t *testing.T) { testFilesAreDeleted(t, newParted(t, server)) })
+	t.Run("CrowdedRowByRow", func(t *testing.T) { testCrowdedGoesRowByRow(t, newParted(t, server)) })
 }
 
 func TestPartitionsAreWhereTheKeysAre(t *testing.T) {
@@ -426,4 +410,56 @@ func TestPartitionsAreWhereTheKeysAre(t *testing.T) {
 	p.partition(2)
 	p.partition(0)
 	p.holds("when the clock is right again", [4]int{4, 30, 20, 0})
+}
+
+// testFilesAreDeleted drops what was taken out, once nobody reads it.
+func testFilesAreDeleted(t *testing.T, p *parted) {
+	p.write(p.now, 10)
+	p.now = p.now.Add(30 * time.Hour)
+	p.retain()
+	p.holds("when they are taken out", [4]int{1, 0, 0, 0})
+	reader, err := p.db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Rollback()
+	forget := func(want int) {
+		t.Helper()
+		if dropped, err := p.Forget(t.Context(), 0); err != nil || dropped != want {
+			t.Errorf("%d tables were dropped, %v; want %d", dropped, err, want)
+		}
+	}
+	mustExec(t, reader, "SELECT (SELECT count(*) FROM gone_event_2026030112), (SELECT count(*) FROM gone_delivery_2026030112), (SELECT count(*) FROM gone_attempt_2026030112)")
+	forget(0)
+	if err := reader.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	forget(0) // not at once
+	p.now = p.now.Add(lockAgain)
+	for _, want := range []int{1, 1, 1, 0} {
+		forget(want)
+	}
+	var left int
+	if err := p.db.QueryRow("SELECT count(*) FROM pg_class WHERE relname LIKE 'gone%'").Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d tables and indexes are left, %v", left, err)
+	}
+}
+
+// testCrowdedGoesRowByRow has too much of a period live on.
+func testCrowdedGoesRowByRow(t *testing.T, p *parted) {
+	p.write(p.now, 10)
+	key := keyAt(p.now.Add(time.Minute).UnixMilli())
+	mustExec(t, p.db, "INSERT INTO event SELECT $1::bigint, 1, 1, 1, '', 'openid4vc.issuance.offered', '', 5001, 0, 0", key)
+	mustExec(t, p.db, "INSERT INTO delivery SELECT $1::bigint + i, 1, 1, $1::bigint, 'failed', 'retention', 0, 0, 0, $2::bigint, 201, 1 FROM generate_series(1, 5001) AS i",
+		key, p.now.Add(30*time.Hour).UnixMilli())
+	p.now = p.now.Add(30 * time.Hour)
+	p.retain()
+	p.holds("with too much that lives on", [4]int{2, 31, 5021, 0})
+	p.now = p.now.Add(12 * time.Hour) // when that should be past
+	mustExec(t, p.db, "UPDATE delivery SET ended_at = $1 WHERE late = 1", p.now.UnixMilli())
+	p.retain()
+	p.holds("row by row", [4]int{2, 1, 5001, 0})
+	p.now = p.now.Add(12*time.Hour + time.Millisecond)
+	p.retain()
+	p.holds("when nothing lives on", [4]int{0, 0, 0, 0})
 }

@@ -106,8 +106,8 @@ type Store struct {
 
 	// When to try again (milliseconds) what somebody who reads for long keeps from
 	// being done, and the period of which too much would live on.
-	partAgain, dropAgain atomic.Int64
-	crowded              atomic.Pointer[period]
+	partAgain, dropAgain, forgetAgain atomic.Int64
+	crowded                           atomic.Pointer[period]
 }
 
 // Open opens the store in a folder, makes it where there is none, and brings
