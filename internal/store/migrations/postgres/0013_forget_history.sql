@@ -59,7 +59,7 @@ BEGIN
     RAISE insufficient_privilege USING MESSAGE = 'only who may delete events may drop them';
   END IF;
   SELECT relname INTO taken FROM pg_class
-    WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'event'::regclass) AND relkind = 'r' AND relname ~ '^gone_(event|delivery|attempt)_' LIMIT 1;
+    WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'event'::regclass) AND relkind = 'r' AND relname ~ '^gone_(event|delivery|attempt)_[0-9]+$' LIMIT 1;
   IF taken IS NULL THEN
     RETURN 'gone';
   END IF;
