@@ -157,7 +157,7 @@ func BenchmarkRetention(b *testing.B) {
 			close(all)
 		}
 	})
-	register(a.API, old.URL, failed)
+	gone := "/deliveries?page%5Bsize%5D=1&filter%5BendpointId%5D=" + register(a.API, old.URL, failed)
 	register(a.API, apptest.NewReceiver(b, a.CA, n.tally.answer).URL, completed)
 	for left := history; left > 0; left -= 1000 {
 		publish(b, a.API, many(1000, failed, fmt.Sprint("old", left))...)
@@ -171,6 +171,11 @@ func BenchmarkRetention(b *testing.B) {
 		shift.Add(int64(38 * 24 * time.Hour))   // a partition goes once its last row is too old
 		later := apptest.NewAPI(b, a.URL, a.CA) // the token is as old as the history
 		beside := n.measure(later, fmt.Sprint("beside-", i), 1000, []string{"/webhooks"})
+		var left []struct{ ID string }
+		if _, answer, err := later.Request("GET", gone, nil); err != nil || unmarshalData(answer, &left) != nil {
+			b.Fatalf("%s: %v", answer, err)
+		}
+		b.ReportMetric(float64(len(left)), "left") // 0: all of it went meanwhile
 		b.ReportMetric(ms(p99(alone)), "p99-alone-ms")
 		b.ReportMetric(ms(p99(beside)), "p99-beside-ms")
 		b.ReportMetric(float64(p99(beside))/float64(p99(alone)), "ratio")
