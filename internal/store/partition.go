@@ -251,7 +251,7 @@ func (s *Store) dropWhole(ctx context.Context, p period) (dropped int, err error
 // takenOut tells whether there is a table that was taken out of history and not
 // dropped yet.
 const takenOut = `SELECT EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'event'::regclass)
-	AND relkind = 'r' AND relname ~ '^gone_(event|delivery|attempt)_')`
+	AND relkind = 'r' AND relname ~ '^gone_(event|delivery|attempt)_[0-9]+$')`
 
 // Forget drops a table that retention has taken out of history, on PostgreSQL, and
 // tells how many it dropped. To delete its files can take minutes, so that this is
