@@ -43,22 +43,43 @@ func BenchmarkDeliveryOnPostgreSQL(b *testing.B) {
 	}
 }
 
-func benchmarkDelivery(b *testing.B, o Options, group int) {
-	var wakes []tidings.Wake
-	o.OnWake = func(w []tidings.Wake) { wakes = append(wakes, w...) }
+// benched opens a store for a benchmark, with an organisation.
+func benched(b *testing.B, o Options) (*Store, tidings.Organisation) {
+	b.Helper()
 	s, err := Open(b.Context(), o)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close()
+	b.Cleanup(func() { s.Close() })
 	c, err := s.CreateClient(b.Context(), "default", tidings.Client{ID: "client", Scopes: tidings.AllScopes})
 	if err != nil {
 		b.Fatal(err)
 	}
-	org := c.Organisation.Key
+	return s, c.Organisation
+}
+
+func addEndpoint(b *testing.B, s *Store, org int64) {
+	b.Helper()
 	if _, err := s.CreateEndpoint(b.Context(), org, tidings.NewEndpoint{Settings: tidings.Settings{URL: "https://receiver.example/webhooks", MaxInFlight: 8}}); err != nil {
 		b.Fatal(err)
 	}
+}
+
+func addTemplate(b *testing.B, s *Store, org int64) tidings.Template {
+	b.Helper()
+	t, err := s.CreateTemplate(b.Context(), org, tidings.NewTemplate{Name: "Library card", Code: "library-card", Attributes: map[string]tidings.Attribute{"card_number": {Type: "string"}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return t
+}
+
+func benchmarkDelivery(b *testing.B, o Options, group int) {
+	var wakes []tidings.Wake
+	o.OnWake = func(w []tidings.Wake) { wakes = append(wakes, w...) }
+	s, organisation := benched(b, o)
+	org := organisation.Key
+	addEndpoint(b, s, org)
 	var recording time.Duration
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -102,20 +123,8 @@ func benchmarkDelivery(b *testing.B, o Options, group int) {
 // BenchmarkIssuance reads an issuance with its credential, as a wallet's steps do
 // six times.
 func BenchmarkIssuance(b *testing.B) {
-	s, err := Open(b.Context(), Options{Dir: b.TempDir()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer s.Close()
-	c, err := s.CreateClient(b.Context(), "default", tidings.Client{ID: "client", Scopes: tidings.AllScopes})
-	if err != nil {
-		b.Fatal(err)
-	}
-	org := c.Organisation
-	t, err := s.CreateTemplate(b.Context(), org.Key, tidings.NewTemplate{Name: "Library card", Code: "library-card", Attributes: map[string]tidings.Attribute{"card_number": {Type: "string"}}})
-	if err != nil {
-		b.Fatal(err)
-	}
+	s, org := benched(b, Options{Dir: b.TempDir()})
+	t := addTemplate(b, s, org.Key)
 	i, err := s.CreateIssuance(b.Context(), org, tidings.NewIssuance{Life: time.Hour, Credentials: []tidings.NewCredential{
 		{Template: t, Claims: map[string]any{"card_number": "LC-1042", "holder_name": "Ada Example", "valid_until": "2030-12-31"}}}})
 	if err != nil {

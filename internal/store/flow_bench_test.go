@@ -27,22 +27,9 @@ func benchmarkFlow(b *testing.B, o Options) {
 	var commits, rows atomic.Int64
 	o.OnWake = func(w []tidings.Wake) { wakes <- w }
 	o.OnCommit = func(c Commit) { commits.Add(1); rows.Add(int64(c.Rows)) }
-	s, err := Open(b.Context(), o)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer s.Close()
-	c, err := s.CreateClient(b.Context(), "default", tidings.Client{ID: "client", Scopes: tidings.AllScopes})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := s.CreateEndpoint(b.Context(), c.Organisation.Key, tidings.NewEndpoint{Settings: tidings.Settings{URL: "https://receiver.example/webhooks", MaxInFlight: 8}}); err != nil {
-		b.Fatal(err)
-	}
-	template, err := s.CreateTemplate(b.Context(), c.Organisation.Key, tidings.NewTemplate{Name: "Library card", Code: "library-card", Attributes: map[string]tidings.Attribute{"card_number": {Type: "string"}}})
-	if err != nil {
-		b.Fatal(err)
-	}
+	s, organisation := benched(b, o)
+	addEndpoint(b, s, organisation.Key)
+	template := addTemplate(b, s, organisation.Key)
 	var receiver sync.WaitGroup
 	receiver.Go(func() {
 		for w := range wakes {
@@ -59,7 +46,7 @@ func benchmarkFlow(b *testing.B, o Options) {
 	for range 8 {
 		wallets.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := s.flow(b.Context(), c.Organisation, template); err != nil {
+				if err := s.flow(b.Context(), organisation, template); err != nil {
 					b.Error(err)
 				}
 			}

@@ -12,6 +12,26 @@ import (
 	"tidings/internal/pgtest"
 )
 
+// session opens a session on a PostgreSQL, and gives what runs a statement in it.
+func session(t *testing.T, url string) (conn *sql.Conn, exec func(text string, args ...any)) {
+	t.Helper()
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	if conn, err = db.Conn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn, func(text string, args ...any) {
+		t.Helper()
+		if _, err := conn.ExecContext(t.Context(), text, args...); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+}
+
 // TestPlansOnPostgreSQL holds the plans of a writer's statements where the
 // statistics are at their worst: of a queue that was empty when it was vacuumed
 // last, and has grown since. Any plan seems to cost nothing then.
@@ -22,22 +42,7 @@ func TestPlansOnPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	db, err := sql.Open("pgx", url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	conn, err := db.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	exec := func(text string) {
-		t.Helper()
-		if _, err := conn.ExecContext(t.Context(), text); err != nil {
-			t.Fatalf("%s: %v", text, err)
-		}
-	}
+	conn, exec := session(t, url)
 	fill := func() {
 		exec("INSERT INTO queue SELECT i % 100, i, i, i, i, 0, 0, 0, 0 FROM generate_series(1, 20000) AS i")
 		exec("INSERT INTO nonce SELECT int8send(i), i FROM generate_series(1, 20000) AS i")
@@ -117,22 +122,7 @@ func TestHistoryIsFoundOverPartitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	db, err := sql.Open("pgx", url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	conn, err := db.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	exec := func(text string, args ...any) {
-		t.Helper()
-		if _, err := conn.ExecContext(t.Context(), text, args...); err != nil {
-			t.Fatalf("%s: %v", text, err)
-		}
-	}
+	conn, exec := session(t, url)
 	there, err := periods(s.reader(t.Context()))
 	if err != nil || len(there) != 2 {
 		t.Fatalf("the periods are %v, %v", there, err)
