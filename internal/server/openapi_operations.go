@@ -132,7 +132,7 @@ var operations = map[string]operation{
 	"GET /endpoints/{id}/recoveries/{sub}": {id: "getRecovery", tag: tagEndpoints, response: exampleRecovery},
 
 	"POST /events": {id: "publishEvents", tag: tagEvents,
-		text:     "For another issuer than this server. It is answered once the events are durable; an array is answered by an array in its order. An idempotency key covers the whole request (header) or one event (member), not both.",
+		text:     "For another issuer than this server. It is answered once the events are durable; an array is answered by an array in its order. Where an event goes to more than 64 endpoints, or a request makes more than 1,024 deliveries, these can be read a moment later. An idempotency key covers the whole request (header) or one event (member), not both.",
 		request:  exampleNewEvent,
 		response: exampleAccepted,
 		conflict: "The issuance is one of this server's own, or an idempotency key was used before for something else."},
