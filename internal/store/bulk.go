@@ -136,7 +136,7 @@ func (s bulkStatement) text(n int) string {
 var bulkTexts = func() map[string][len(bulkSizes)]string {
 	all := map[string][len(bulkSizes)]string{}
 	for _, s := range []bulkStatement{insertEvents, insertQueue, insertDeliveries, insertAttempts, deleteEnded, countLanes, issuancesWaiting, issuancesExpanding, eventsToSend, heldWithin, insertExpansions, stillMissing, fanoutsOf,
-		deleteAttempts, deleteDeliveries, countOff, dropManyEvents, issuancesOfSteps, noncesUsed, insertNonces, insertIssuances, insertCredentials, insertNotifications, insertSteps, requestsMade, insertRequests} {
+		deleteAttempts, deleteDeliveries, countOff, dropManyEvents, issuancesOfSteps, noncesUsed, insertNonces, insertIssuances, insertCredentials, insertNotifications, requestsMade, insertRequests} {
 		var texts [len(bulkSizes)]string
 		for i, n := range bulkSizes {
 			texts[i] = s.text(n)

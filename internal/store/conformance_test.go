@@ -60,6 +60,8 @@ var conformance = map[string]func(*testing.T){
 	"CheckKnowsWhenClaimsGo":                           TestCheckKnowsWhenClaimsGo,
 	"PlacesInStatusLists":                              TestPlacesInStatusLists,
 	"StepsOfOneIssuanceShareABatch":                    TestStepsOfOneIssuanceShareABatch,
+	"WhatIsRememberedOfAnIssuanceIsWhatIsStored":       TestWhatIsRememberedOfAnIssuanceIsWhatIsStored,
+	"StepsAreKeptInTheirOrder":                         TestStepsAreKeptInTheirOrder,
 	"OffersShareABatch":                                TestOffersShareABatch,
 	"ResultsAreCounted":                                TestResultsAreCounted,
 	"CountingNeverKeepsTheHouse":                       TestCountingNeverKeepsTheHouse,

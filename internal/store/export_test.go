@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime"
 	"time"
+
+	"tidings"
 )
 
 // Hush lets house-keeping go on at once, as if nobody else had written for long.
@@ -95,3 +97,29 @@ const (
 	FanAtOnce  = fanAtOnce
 	ExpandRows = expandRows
 )
+
+// KeepStepAsBefore keeps a step of an issuance in a row of its own, as it was once.
+func (s *Store) KeepStepAsBefore(ctx context.Context, id string, step tidings.IssuanceStep) error {
+	key, _ := s.ids.key(id)
+	return s.w.submit(ctx, classTransition, 0, 1, func(t *tx) error {
+		_, err := t.exec("INSERT INTO issuance_step (issuance_id, id, step, detail, created_at) VALUES ($1, $2, $3, $4, $5)",
+			key, t.key(), step.Name, step.Detail, step.At.UnixMilli())
+		return err
+	})
+}
+
+// StoredIssuance gives an issuance as the database has it.
+func (s *Store) StoredIssuance(ctx context.Context, org int64, id string) (tidings.Issuance, error) {
+	key, _ := s.ids.key(id)
+	return s.readIssuance(s.reader(ctx), org, key)
+}
+
+// Remembered tells whether an issuance can be given without asking the database.
+func (s *Store) Remembered(org int64, id string) bool {
+	key, _ := s.ids.key(id)
+	_, ok := s.w.recent.whole(org, key)
+	return ok
+}
+
+// Embedded tells whether the database is the embedded one.
+func (s *Store) Embedded() bool { return !s.w.remote }

@@ -63,6 +63,7 @@ func (s *Store) insertIssuance(t *tx, org tidings.Organisation, n tidings.NewIss
 		}
 	}
 	t.states = append(t.states, out.State)
+	t.made = append(t.made, recentIssuance{out, claims})
 	t.waiting[issuanceKey(out.ID)] = false // nothing can have been told of it
 	_, err = s.tell(t, org.Key, tidings.IssuanceOffered, out.ID)
 	return out, err
@@ -113,7 +114,11 @@ func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidin
 			refusal = tidings.RefusedNonceUsed
 		}
 	}
-	if err := t.writeIssuance(before, next); err != nil {
+	taken := ""
+	if refusal == nil {
+		taken = describe(before, next, step, t.now)
+	}
+	if err := t.writeIssuance(before, next, taken); err != nil {
 		return next, nil, err
 	}
 	if deliver, ok := step.(tidings.Deliver); ok && refusal == nil {
@@ -123,11 +128,6 @@ func (s *Store) transition(t *tx, org, key int64, step tidings.Step) (next tidin
 	}
 	if notify, ok := step.(tidings.Notify); ok && refusal == nil {
 		if err := s.keepNotification(t, before, notify); err != nil {
-			return next, nil, err
-		}
-	}
-	if refusal == nil {
-		if err := t.step(before, next, step); err != nil {
 			return next, nil, err
 		}
 	}
@@ -186,8 +186,8 @@ func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) e
 }
 
 // writeIssuance writes what a step changed, if the state is still that from
-// which the step set out.
-func (t *tx) writeIssuance(before, next tidings.Issuance) error {
+// which the step set out, and what is kept of the step itself.
+func (t *tx) writeIssuance(before, next tidings.Issuance, taken string) error {
 	into := &t.w.bulk.issuances
 	for k := range next.Credentials {
 		if c := next.Credentials[k]; c.Status != before.Credentials[k].Status || c.Accepted != before.Credentials[k].Accepted || c.HolderKeys != before.Credentials[k].HolderKeys {
@@ -208,16 +208,18 @@ func (t *tx) writeIssuance(before, next tidings.Issuance) error {
 	retrieved, moved := was, was
 	retrieved.retrieved = is.retrieved
 	moved.state, moved.deadline, moved.updated = is.state, is.deadline, is.updated
-	switch all := []any{next.Key, was.state, is.state, is.deadline, is.retrieved, is.acceptedBy, is.failure.Code, is.failure.Message, is.failure.Details,
+	switch all := []any{next.Key, was.state, taken, is.state, is.deadline, is.retrieved, is.acceptedBy, is.failure.Code, is.failure.Message, is.failure.Details,
 		is.updated, is.status, is.expires, is.wrong, is.deferral, is.refreshed}; {
-	case is == was:
+	case is == was && taken == "":
 		return nil
+	case is == was:
+		return t.put(noteSteps, &into.noted, next.Key, taken)
 	case is == retrieved:
-		return t.put(retrieveIssuances, &into.retrieved, next.Key, was.state, is.retrieved)
+		return t.put(retrieveIssuances, &into.retrieved, next.Key, was.state, taken, is.retrieved)
 	case next.State.Terminal() && !before.State.Terminal():
 		return t.put(endIssuances, &into.ended, append(all, is.updated)...)
 	case is == moved:
-		return t.put(moveIssuances, &into.moved, next.Key, was.state, is.state, is.deadline, is.updated)
+		return t.put(moveIssuances, &into.moved, next.Key, was.state, taken, is.state, is.deadline, is.updated)
 	default:
 		return t.put(changeIssuances, &into.changed, all...)
 	}
@@ -394,6 +396,9 @@ func (s *Store) Issuance(ctx context.Context, org int64, id string) (tidings.Iss
 	key, ok := s.ids.key(id)
 	if !ok {
 		return tidings.Issuance{}, tidings.NotFound("issuance", id)
+	}
+	if i, ok := s.w.recent.whole(org, key); ok {
+		return i, nil
 	}
 	i, err := s.readIssuance(s.reader(ctx), org, key)
 	return i, notFound(err, "issuance", id)

@@ -70,35 +70,38 @@ var (
 	insertIssuances     = insertInto("issuance", "id, organisation_id, state, status, deadline, expires_at, created_at, updated_at, tx_length, tx_mode, tx_hash, deferral", "iittiiiiitbt")
 	insertCredentials   = insertInto("credential", "id, issuance_id, template_id, status, issuance_status, claims", "iiittt")
 	insertNotifications = bulkStatement{before: "INSERT INTO notification (credential_id, event, description, created_at) ", behind: " ON CONFLICT DO NOTHING", types: "itti"}
-	insertSteps         = bulkStatement{before: "WITH v (issuance, id, step, detail, at) AS (", types: "iitti", arrays: true,
-		behind: ") INSERT INTO issuance_step (issuance_id, id, step, detail, created_at) SELECT v.issuance, v.id, v.step, v.detail, v.at FROM v" +
-			" WHERE (SELECT count(*) FROM issuance_step s WHERE s.issuance_id = v.issuance) < " + strconv.Itoa(maxSteps)}
 
 	// What a step changes decides which indexes have to be written: few of them,
 	// mostly.
-	retrieveIssuances = updateOf("issuance", "id state", "retrieved_at?", "iti")
-	moveIssuances     = updateOf("issuance", "id state", "state deadline? updated_at", "ittii")
-	changeIssuances   = updateOf("issuance", "id state", allOfIssuance, "ittiittttitiiti")
-	endIssuances      = updateOf("issuance", "id state", allOfIssuance+" claims_since", "ittiittttitiitii")
+	noteSteps         = updateOf("issuance", "id", "steps+", "it")
+	retrieveIssuances = updateOf("issuance", "id state", "steps+ retrieved_at?", "itti")
+	moveIssuances     = updateOf("issuance", "id state", "steps+ state deadline? updated_at", "itttii")
+	changeIssuances   = updateOf("issuance", "id state", allOfIssuance, "itttiittttitiiti")
+	endIssuances      = updateOf("issuance", "id state", allOfIssuance+" claims_since", "itttiittttitiitii")
 	updateCredentials = updateOf("credential", "id", "status accepted holder_keys", "itit")
 	tellCredentials   = updateOf("credential", "issuance_id", "issuance_status", "it")
 )
 
 // allOfIssuance are the columns that steps change, but for the one of the end.
-const allOfIssuance = "state deadline? retrieved_at? accepted_by error_code error_message error_details updated_at status expires_at tx_wrong deferral refreshed"
+const allOfIssuance = "steps+ state deadline? retrieved_at? accepted_by error_code error_message error_details updated_at status expires_at tx_wrong deferral refreshed"
 
 // updateOf makes the statement that sets columns of the rows that have the keys.
-// A column with a question mark is NULL where 0 is given.
+// A column with a question mark is NULL where 0 is given; to one with a plus the
+// value is appended, as long as it is not too long already.
 func updateOf(table, keys, columns, types string) bulkStatement {
 	var names []string
 	var set, where [2][]string // of the statement for one row, and of the one for many
 	for i, name := range strings.Fields(keys + " " + columns) {
 		name, nullable := strings.CutSuffix(name, "?")
+		name, appended := strings.CutSuffix(name, "+")
 		n := strconv.Itoa(i + 1)
 		names = append(names, "c"+n)
 		for k, value := range [2]string{"$" + n, "v.c" + n} {
-			if nullable {
+			switch {
+			case nullable:
 				value = "NULLIF(" + value + ", 0)"
+			case appended:
+				value = "CASE WHEN length(" + table + "." + name + ") < " + strconv.Itoa(maxAppended) + " THEN " + table + "." + name + " || " + value + " ELSE " + table + "." + name + " END"
 			}
 			if i < len(strings.Fields(keys)) {
 				where[k] = append(where[k], table+"."+name+" = "+value)
@@ -116,15 +119,15 @@ func updateOf(table, keys, columns, types string) bulkStatement {
 
 // issuanceRows is what a batch has collected of issuances.
 type issuanceRows struct {
-	issuances, credentials, retrieved, moved, changed, ended, updated, told, nonces, notifications, steps, requests rows
+	issuances, credentials, noted, retrieved, moved, changed, ended, updated, told, nonces, notifications, requests rows
 }
 
 func (r *issuanceRows) collected() []collected {
 	return []collected{
 		{insertIssuances, &r.issuances}, {insertCredentials, &r.credentials},
-		{retrieveIssuances, &r.retrieved}, {moveIssuances, &r.moved}, {changeIssuances, &r.changed}, {endIssuances, &r.ended},
+		{noteSteps, &r.noted}, {retrieveIssuances, &r.retrieved}, {moveIssuances, &r.moved}, {changeIssuances, &r.changed}, {endIssuances, &r.ended},
 		{updateCredentials, &r.updated}, {tellCredentials, &r.told},
-		{insertNonces, &r.nonces}, {insertNotifications, &r.notifications}, {insertSteps, &r.steps}, {insertRequests, &r.requests},
+		{insertNonces, &r.nonces}, {insertNotifications, &r.notifications}, {insertRequests, &r.requests},
 	}
 }
 
@@ -134,6 +137,9 @@ func (t *tx) foresee(items []*item) error {
 	if t.isolate {
 		return nil // each asks by itself
 	}
+	if err := t.remember(items); err != nil {
+		return err
+	}
 	var issuances, nonces, requests rows
 	asked := map[int64]bool{}
 	for _, it := range items {
@@ -141,7 +147,7 @@ func (t *tx) foresee(items []*item) error {
 		if f == nil {
 			continue
 		}
-		if f.issuance != 0 && !asked[f.issuance] {
+		if _, there := t.known.issuances[f.issuance]; f.issuance != 0 && !there && !asked[f.issuance] {
 			asked[f.issuance] = true
 			issuances.add(f.issuance, it.organisation)
 		}

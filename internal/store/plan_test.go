@@ -46,7 +46,6 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{issuancesOfSteps.text(2), "c USING INDEX credential_issuance (issuance_id=?)"},
 		{noncesUsed.text(2), "n USING PRIMARY KEY (hash=?)"},
 		{requestsMade.text(2), "d USING PRIMARY KEY (organisation_id=? AND route=? AND key=?)"},
-		{insertSteps.text(2), "s USING PRIMARY KEY (issuance_id=?)"},
 		{moveIssuances.single, "issuance USING INTEGER PRIMARY KEY (rowid=?)"},
 		{tellCredentials.single, "credential USING INDEX credential_issuance (issuance_id=?)"},
 		{heldAnywhere, "queue USING COVERING INDEX queue_issuance (issuance_key=?)"},

@@ -36,6 +36,8 @@ type writer struct {
 	bulk       bulk                                    // what the batch that runs has collected
 	scanWhole  func(scanner) (tidings.Issuance, error) // see Store.scanWhole; there before the first item with foresight
 	remote     bool                                    // the database is another process: round trips count, and others may write to it
+	recent     *recent                                 // see there
+	version    int64                                   // of the database, which changes when another process writes
 	in         *inlets
 	keys       keys
 	shared     bool // this process visits a store that a server may hold open
@@ -65,6 +67,9 @@ func newWriter(ctx context.Context, d database, db *sql.DB, c *clock, o Options)
 	w := &writer{
 		d: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, in: newInlets(),
 		expander: expander{expanding: true}, keys: keys{node: serverNode}, remote: o.Database != "", retention: o.Retention, limit: o.Timeout, unprepared: o.pooled, shared: o.Shared, clock: c, corrected: o.Correct, now: c.now, log: o.Log, onWake: o.OnWake, onCommit: o.OnCommit, trace: o.Trace, onFatal: o.OnFatal, stopped: make(chan struct{}),
+	}
+	if !w.remote && !w.shared {
+		w.recent = &recent{}
 	}
 	if w.onCommit == nil {
 		w.onCommit = func(Commit) {}
@@ -172,6 +177,7 @@ func (w *writer) commit(items []*item) int {
 		n, err = w.batch(items[:n], true)
 	}
 	if err != nil {
+		w.recent.forget() // nobody knows what was committed
 		err = w.storageError(err)
 		for _, it := range items[:n] {
 			it.err = err
@@ -236,6 +242,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		w.holding.Store(t.holding)
 	}
 	w.tallies.add(t.tallies)
+	t.keepRecent()
 	if !t.alone {
 		w.traffic.Store(time.Now().UnixNano())
 		w.pace += (ran - t.house - w.pace) / 8
@@ -303,6 +310,8 @@ type tx struct {
 	endpoints map[int64][]fanEndpoint // by organisation, as read in this batch
 	trace     string                  // of the item that runs
 	ahead     bool                    // what the items will ask for was read
+	stirred   bool                    // issuances may have changed in a way that known says nothing of
+	made      []recentIssuance
 	known     known
 	waiting   map[int64]bool // by issuance, whether an event of it was pending then
 	postponing
@@ -332,6 +341,7 @@ func (t *tx) run(it *item) error {
 	if it.class != classResult && it.class != classExpansion && !it.foresees() {
 		err = t.oneByOne()
 		t.forget()
+		t.stirred = true
 	}
 	if err == nil {
 		err = it.do(t)
