@@ -227,10 +227,24 @@ type NewEvent struct {
 // MaxPublishBatch is how many events one request may publish.
 const MaxPublishBatch = 1000
 
-var (
-	issuanceIDPattern     = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`)
-	idempotencyKeyPattern = regexp.MustCompile(`^[\x21-\x7e]{1,255}$`)
-)
+var idempotencyKeyPattern = regexp.MustCompile(`^[\x21-\x7e]{1,255}$`)
+
+// maxIssuanceID is how many characters the id of an issuance has at most.
+const maxIssuanceID = 128
+
+// isIssuanceID tells whether id can be an issuance's: 1 to 128 characters of
+// A-Z a-z 0-9 . _ : and -. A regular expression takes twenty times as long, for
+// each event.
+func isIssuanceID(id string) bool {
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == ':', c == '-':
+		default:
+			return false
+		}
+	}
+	return id != "" && len(id) <= maxIssuanceID
+}
 
 // Check tells whether the event may be published; pointers start with at.
 func (e NewEvent) Check(at string) error {
@@ -241,7 +255,7 @@ func (e NewEvent) Check(at string) error {
 		return Invalid(at+"/eventType", "An event of type %q cannot be published; the event types are %s.", e.Type, joinTypes(IssuanceEventTypes))
 	case e.IssuanceID == "":
 		return Invalid(at+"/payload/openId4VcIssuanceId", "openId4VcIssuanceId is required.")
-	case !issuanceIDPattern.MatchString(e.IssuanceID):
+	case !isIssuanceID(e.IssuanceID):
 		return Invalid(at+"/payload/openId4VcIssuanceId", "openId4VcIssuanceId is 1 to 128 characters of A-Z a-z 0-9 . _ : and -.")
 	case e.IdempotencyKey != "":
 		return CheckIdempotencyKey(at+"/idempotencyKey", e.IdempotencyKey)
