@@ -111,11 +111,17 @@ func (s *Signer) SetHeaders(h http.Header, id string, at time.Time, body []byte)
 	if err != nil {
 		return err
 	}
-	h.Set(HeaderID, id)
-	h.Set(HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))
-	h.Set(HeaderSignature, signature)
+	values := []string{id, strconv.FormatInt(at.Unix(), 10), signature}
+	h[canonicalID], h[canonicalTimestamp], h[canonicalSignature] = values[0:1:1], values[1:2:2], values[2:3:3]
 	return nil
 }
+
+// The headers' names as [http.Header] has them, made once.
+var (
+	canonicalID        = http.CanonicalHeaderKey(HeaderID)
+	canonicalTimestamp = http.CanonicalHeaderKey(HeaderTimestamp)
+	canonicalSignature = http.CanonicalHeaderKey(HeaderSignature)
+)
 
 // mac is a keyed hash state with the scratch space that keeps a signature from
 // allocating.

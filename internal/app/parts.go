@@ -32,8 +32,8 @@ func (a *App) wake(wakes []tidings.Wake) {
 // sender lets the delivery engine post through the egress client.
 type sender struct{ client *egress.Client }
 
-func (s sender) Post(ctx context.Context, url string, header http.Header, body []byte) delivery.Answer {
-	r := s.client.Post(ctx, url, header, body)
+func (s sender) Post(ctx context.Context, deadline time.Time, url string, header http.Header, body []byte) delivery.Answer {
+	r := s.client.PostUntil(ctx, deadline, url, header, body)
 	return delivery.Answer{
 		StatusCode: r.StatusCode, RetryAfter: r.RetryAfter, Excerpt: r.Excerpt,
 		ErrorCode: string(r.Code), Error: r.Error, Duration: r.Timing.Total,

@@ -78,7 +78,7 @@ func (w *trial) Record(results []tidings.AttemptResult) []error {
 
 // Post is the far side: it holds the engine to the order of an issuance's
 // events, and fails as it likes.
-func (w *trial) Post(ctx context.Context, url string, header http.Header, body []byte) delivery.Answer {
+func (w *trial) Post(ctx context.Context, _ time.Time, url string, header http.Header, body []byte) delivery.Answer {
 	id := header.Get("webhook-id")
 	number, _ := strconv.Atoi(header.Get("webhook-attempt"))
 	w.inOrder(url, id, body)

@@ -32,7 +32,7 @@ func (s *lateStore) Pending(ctx context.Context, endpoint int64, after tidings.Q
 // sender posts as a function says.
 type sender func(id, number string) delivery.Answer
 
-func (s sender) Post(_ context.Context, _ string, header http.Header, _ []byte) delivery.Answer {
+func (s sender) Post(_ context.Context, _ time.Time, _ string, header http.Header, _ []byte) delivery.Answer {
 	return s(header.Get("webhook-id"), header.Get("webhook-attempt"))
 }
 

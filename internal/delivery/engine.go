@@ -34,10 +34,10 @@ type Store interface {
 	Record(results []tidings.AttemptResult) []error
 }
 
-// Sender posts to strangers. It never follows a redirect and bounds what it
-// reads; ctx bounds its time.
+// Sender posts to strangers. It never follows a redirect, bounds what it reads,
+// and gives up at the deadline, or when ctx ends.
 type Sender interface {
-	Post(ctx context.Context, url string, header http.Header, body []byte) Answer
+	Post(ctx context.Context, deadline time.Time, url string, header http.Header, body []byte) Answer
 }
 
 // Config says how the engine works.
@@ -114,6 +114,8 @@ type Engine struct {
 	store  Store
 	sender Sender
 
+	userAgent []string // as every attempt's header has it
+
 	wakes    *mailbox[tidings.Wake]
 	finished *mailbox[attempted]
 	recorded *mailbox[recording]
@@ -147,7 +149,7 @@ type Engine struct {
 func New(store Store, sender Sender, cfg Config) *Engine {
 	cfg = cfg.withDefaults()
 	return &Engine{
-		cfg: cfg, store: store, sender: sender,
+		cfg: cfg, store: store, sender: sender, userAgent: []string{cfg.UserAgent},
 		wakes: newMailbox[tidings.Wake](), finished: newMailbox[attempted](), recorded: newMailbox[recording](),
 		loads: newMailbox[loaded](), busy: newMailbox[int64](), results: newMailbox[tidings.AttemptResult](),
 		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[Doubt](), shards: shards{free: map[int]int64{}, finishing: map[laneAt]*lane{}},

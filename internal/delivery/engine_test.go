@@ -99,7 +99,7 @@ func (s shared) Lane(ctx context.Context, endpoint int64) (tidings.Lane, error) 
 }
 
 // Post is the far side.
-func (w *world) Post(ctx context.Context, url string, header http.Header, body []byte) delivery.Answer {
+func (w *world) Post(ctx context.Context, deadline time.Time, url string, header http.Header, body []byte) delivery.Answer {
 	w.mu.Lock()
 	s := sent{at: time.Since(w.start), url: url, id: header.Get("webhook-id"), attempt: header.Get("webhook-attempt"), body: string(body)}
 	w.log = append(w.log, s)
@@ -109,11 +109,12 @@ func (w *world) Post(ctx context.Context, url string, header http.Header, body [
 	if answer.ErrorCode != "hang" {
 		return answer
 	}
-	<-ctx.Done()
-	if ctx.Err() == context.Canceled {
+	select {
+	case <-ctx.Done():
 		return delivery.Answer{ErrorCode: delivery.ErrorCanceled}
+	case <-time.After(time.Until(deadline)):
+		return delivery.Answer{ErrorCode: delivery.ErrorTimeout, Error: "no answer in time"}
 	}
-	return delivery.Answer{ErrorCode: delivery.ErrorTimeout, Error: "no answer in time"}
 }
 
 // become changes the far side.

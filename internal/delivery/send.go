@@ -45,14 +45,16 @@ func (e *Engine) try(ctx context.Context, a *attempt) attempted {
 	return attempted{a, answer}
 }
 
+// jsonType is what every webhook is; header values are only read.
+var jsonType = []string{"application/json"}
+
 // send signs and sends; with a traceparent where that is not empty.
 func (e *Engine) send(ctx context.Context, a *attempt, traceparent string) Answer {
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.AttemptTimeout)
-	defer cancel()
+	deadline := time.Now().Add(e.cfg.AttemptTimeout)
 	d := &a.delivery
 	header := http.Header{
-		"Content-Type":    {"application/json"},
-		"User-Agent":      {e.cfg.UserAgent},
+		"Content-Type":    jsonType,
+		"User-Agent":      e.userAgent,
 		"Webhook-Attempt": {strconv.Itoa(d.AttemptCount + 1)},
 	}
 	for name, value := range a.target.Headers {
@@ -68,7 +70,7 @@ func (e *Engine) send(ctx context.Context, a *attempt, traceparent string) Answe
 		e.cfg.Log.Error("signing a webhook", "event", d.EventID, "error", err)
 		return Answer{ErrorCode: "signature", Error: "The webhook could not be signed."}
 	}
-	return e.sender.Post(ctx, a.target.URL, header, d.Body)
+	return e.sender.Post(ctx, deadline, a.target.URL, header, d.Body)
 }
 
 // result is what is recorded. before is the lane's failure clock before the

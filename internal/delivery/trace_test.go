@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"testing"
+	"time"
 
 	"tidings"
 	"tidings/webhook"
@@ -12,7 +13,7 @@ import (
 // senderFunc posts to nobody.
 type senderFunc func(header http.Header) Answer
 
-func (f senderFunc) Post(_ context.Context, _ string, header http.Header, _ []byte) Answer {
+func (f senderFunc) Post(_ context.Context, _ time.Time, _ string, header http.Header, _ []byte) Answer {
 	return f(header)
 }
 

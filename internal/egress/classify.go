@@ -14,8 +14,9 @@ import (
 
 // classify gives the code of err and a sentence for the endpoint's owner. The
 // sentences are fixed: err's own text may hold addresses of this network and
-// what a stranger wrote.
-func classify(ctx context.Context, err error, tlsFailed, answered bool) (Code, string) {
+// what a stranger wrote. ended is why the call might go on no longer, nil where
+// it still might.
+func classify(ended, err error, tlsFailed, answered bool) (Code, string) {
 	var (
 		urlError *URLError
 		dnsError *net.DNSError
@@ -27,9 +28,9 @@ func classify(ctx context.Context, err error, tlsFailed, answered bool) (Code, s
 		return CodeBlocked, urlError.Sentence
 	case errors.Is(err, ErrBlocked):
 		return CodeBlocked, "The host's address is not on the public internet: webhooks do not go there."
-	case errors.Is(ctx.Err(), context.Canceled):
+	case errors.Is(ended, context.Canceled):
 		return CodeCanceled, "The attempt was given up before it ended."
-	case ctx.Err() != nil:
+	case ended != nil:
 		return CodeTimeout, timeoutSentence(answered)
 	case errors.As(err, &dnsError):
 		if dnsError.IsNotFound {

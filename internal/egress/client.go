@@ -40,7 +40,9 @@ var errProxyRefused = errors.New("the outgoing proxy refused the connection")
 // knows whose they are.
 type Client struct {
 	guard     *Guard
-	transport http.RoundTripper
+	places    places
+	wire      *wire             // nil where requests go out by a proxy
+	transport http.RoundTripper // by which they then do
 	closeIdle func()
 	idle      func() int
 	count     *connCount
@@ -61,8 +63,8 @@ func New(config Config) (*Client, error) {
 		transport.DialContext = client.count.counted(transport.DialContext)
 		client.transport, client.closeIdle, client.idle = transport, transport.CloseIdleConnections, func() int { return 0 }
 	} else {
-		wire := newWire(config, guard, newTLS(config), client.count)
-		client.transport, client.closeIdle, client.idle = wire, wire.idle.close, wire.idle.count
+		client.wire = newWire(config, guard, newTLS(config), client.count)
+		client.closeIdle, client.idle = client.wire.idle.close, client.wire.idle.count
 	}
 	return client, nil
 }
@@ -149,59 +151,101 @@ func (c *Client) Connections() (open, idle int, made int64) {
 
 // Post sends body to the https URL endpoint with the given headers and gives
 // what came of it. It returns when the answer was read as far as it is read,
-// or at the latest when ctx ends. The URL is judged again by [Guard.CheckURL].
+// or at the latest when ctx ends. The URL is judged as by [Guard.CheckURL].
 //
 // The request is sent at most once; only where an idle connection turns out to
 // be closed before any byte was written is another one tried. Post does not
 // change header or body, and nobody may change them after the call: a write
 // that was cut off by the deadline can still be reading them.
 func (c *Client) Post(ctx context.Context, endpoint string, header http.Header, body []byte) Result {
-	r := &recorder{start: time.Now()}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
-		defer cancel()
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(c.timeout)
 	}
+	return c.PostUntil(ctx, deadline, endpoint, header, body)
+}
+
+// PostUntil is Post with a deadline beside that of ctx: to give each call a
+// context of its own would cost more than the deadline of its connection.
+func (c *Client) PostUntil(ctx context.Context, deadline time.Time, endpoint string, header http.Header, body []byte) Result {
+	call := &call{deadline: deadline, header: header, body: body, times: recorder{start: time.Now()}}
 	var result Result
-	err := c.post(ctx, r, &result, endpoint, header, body)
+	err := c.post(ctx, call, &result, endpoint)
 	var tlsFailed bool
-	result.Timing, tlsFailed = r.finish()
+	result.Timing, tlsFailed = call.times.finish()
 	if err != nil {
 		result.Cause = boundedError{err}
-		result.Code, result.Error = classify(ctx, err, tlsFailed, result.StatusCode != 0)
+		result.Code, result.Error = classify(call.ended(ctx), err, tlsFailed, result.StatusCode != 0)
 	}
 	return result
 }
 
-func (c *Client) post(ctx context.Context, r *recorder, result *Result, endpoint string, header http.Header, body []byte) error {
-	if err := ctx.Err(); err != nil {
+// call is one request on its way.
+type call struct {
+	place    *place
+	header   http.Header
+	body     []byte
+	deadline time.Time
+	times    recorder
+}
+
+// ended tells why the call may go on no longer; nil while it may.
+func (c *call) ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil || time.Now().Before(c.deadline) {
 		return err
 	}
-	u, err := c.guard.parseURL(endpoint)
+	return context.DeadlineExceeded
+}
+
+func (c *Client) post(ctx context.Context, call *call, result *Result, endpoint string) (err error) {
+	if err := call.ended(ctx); err != nil {
+		return err
+	}
+	if call.place, err = c.places.find(c.guard, endpoint); err != nil {
+		return err
+	}
+	if c.wire == nil {
+		return c.postByProxy(ctx, call, result)
+	}
+	response, conn, err := c.wire.post(ctx, call)
 	if err != nil {
 		return err
 	}
+	whole, err := c.take(response, result)
+	c.wire.release(conn, whole && !response.Close)
+	return err
+}
+
+func (c *Client) postByProxy(ctx context.Context, call *call, result *Result) error {
+	ctx, cancel := context.WithDeadline(ctx, call.deadline)
+	defer cancel()
 	// NewRequest sets GetBody, with which net/http can start again on a fresh
 	// connection. It gets no URL, because that is parsed already.
-	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, r.trace()), http.MethodPost, "", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, call.times.trace()), http.MethodPost, "", bytes.NewReader(call.body))
 	if err != nil {
 		return fmt.Errorf("make the request: %w", err)
 	}
-	request.URL, request.Host, request.Header = u, u.Host, onceOnly(header)
+	request.URL, request.Host, request.Header = call.place.url, call.place.url.Host, onceOnly(call.header)
 	response, err := c.roundTrip(request)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
+	_, err = c.take(response, result)
+	return err
+}
+
+// take notes what an answer says. whole tells whether it was read to its end.
+func (c *Client) take(response *http.Response, result *Result) (whole bool, err error) {
 	result.StatusCode = response.StatusCode
 	result.RetryAfter = keep(response.Header.Get("Retry-After"))
 	result.Date = keep(response.Header.Get("Date"))
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		// Its body would be the connection itself, which no deadline of ours reaches.
-		return errors.New("the answer switches protocols")
+		return false, errors.New("the answer switches protocols")
 	}
-	result.Excerpt, err = c.read(response)
-	return err
+	result.Excerpt, whole, err = c.read(response)
+	return whole, err
 }
 
 // roundTrip sends the request, once. It goes below http.Client, so that there
@@ -239,31 +283,27 @@ func onceOnly(header http.Header) http.Header {
 	return header
 }
 
-// read gives the start of the body and reads on as far as that is cheaper than
-// a new connection.
-func (c *Client) read(response *http.Response) ([]byte, error) {
+// read gives the start of the body, and reads on as far as that is cheaper than
+// a new connection. whole tells whether it came to the end.
+func (c *Client) read(response *http.Response) (excerpt []byte, whole bool, err error) {
 	scratch := c.scratch.Get().(*[MaxExcerpt]byte)
 	defer c.scratch.Put(scratch)
-	var (
-		n   int
-		err error
-	)
+	n := 0
 	for n < MaxExcerpt && err == nil { // not io.ReadFull: it hides whether the body was whole
 		var m int
 		m, err = response.Body.Read(scratch[n:])
 		n += m
 	}
-	excerpt := append([]byte(nil), scratch[:n]...)
-	switch {
-	case err == io.EOF:
-		return excerpt, nil
-	case err != nil:
-		return excerpt, err
-	case response.ContentLength > MaxDrain:
-		return excerpt, nil
+	excerpt = append(excerpt, scratch[:n]...)
+	for response.ContentLength <= MaxDrain && n < MaxDrain && err == nil {
+		var m int
+		m, err = response.Body.Read(scratch[:min(MaxExcerpt, MaxDrain-n)])
+		n += m
 	}
-	_, err = io.Copy(io.Discard, io.LimitReader(response.Body, int64(MaxDrain-n)))
-	return excerpt, err
+	if err == io.EOF {
+		return excerpt, true, nil
+	}
+	return excerpt, false, err
 }
 
 // keep gives a short copy of a header's value, nothing of a long one.

@@ -2,7 +2,6 @@ package egress
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -125,7 +124,7 @@ func TestHostileReceivers(t *testing.T) {
 			ctx := within(t, deadline)
 			result := newClient(t, a, nil).Post(ctx, "https://"+addr+"/?token=hidden", nil, []byte("{}"))
 			row.want.check(t, result)
-			if row.want.code == CodeTimeout && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			if end, _ := ctx.Deadline(); row.want.code == CodeTimeout && time.Now().Before(end) {
 				t.Error("gave up before the deadline")
 			}
 			if result.Timing.Total > patience/2 {

@@ -33,7 +33,7 @@ func (c *tapped) Write(p []byte) (int, error) {
 // tap puts tapped connections under client. It gives a switch that breaks the
 // first of them.
 func tap(client *Client) *atomic.Bool {
-	wire := client.transport.(*wire)
+	wire := client.wire
 	dial := wire.dial
 	broken := new(atomic.Bool)
 	var conns atomic.Int64
@@ -157,7 +157,7 @@ func TestIdleClosedRace(t *testing.T) {
 	} {
 		script := &scripted{errors: row.errors}
 		client := newClient(t, newAuthority(t), nil)
-		client.transport = script
+		client.wire, client.transport = nil, script
 		row.want.check(t, client.Post(within(t, patience), "https://receiver.test/", nil, []byte("body")))
 		if len(script.bodies) != row.sent || strings.Trim(strings.Join(script.bodies, ""), "body") != "" || script.bodies[row.sent-1] != "body" {
 			t.Errorf("%v: sent %q", row.errors, script.bodies)

@@ -26,10 +26,19 @@ type socket struct {
 	raw     syscall.RawConn // nil where the connection has none
 	written int64
 	probe   bool
+
+	look func(fd uintptr) bool // reads what is there into into, once; made once
+	into []byte
+	n    int
+	err  error
 }
 
 func newSocket(conn net.Conn) *socket {
 	s := &socket{Conn: conn}
+	s.look = func(fd uintptr) bool {
+		s.n, s.err = syscall.Read(int(fd), s.into)
+		return true // whatever came: do not wait
+	}
 	if c, ok := conn.(syscall.Conn); ok {
 		s.raw, _ = c.SyscallConn()
 	}
@@ -51,12 +60,11 @@ func (s *socket) Read(p []byte) (n int, err error) {
 	if s.raw == nil {
 		return 0, errNothing
 	}
-	if failed := s.raw.Read(func(fd uintptr) bool {
-		n, err = syscall.Read(int(fd), p)
-		return true // whatever came: do not wait
-	}); failed != nil {
+	s.into = p
+	if failed := s.raw.Read(s.look); failed != nil {
 		return 0, failed
 	}
+	n, err = s.n, s.err
 	switch {
 	case err == syscall.EAGAIN || err == syscall.EINTR:
 		return 0, errNothing

@@ -21,22 +21,23 @@ type recorder struct {
 // trace gives the hooks. httptrace calls each at most a few times per call.
 func (r *recorder) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		GotConn:              r.gotConn,
+		GotConn:              func(info httptrace.GotConnInfo) { r.got(info.Reused) },
 		DNSStart:             func(httptrace.DNSStartInfo) { r.begin(&r.dnsStart) },
 		DNSDone:              func(httptrace.DNSDoneInfo) { r.end(&r.timing.DNS, &r.dnsStart) },
 		ConnectStart:         func(string, string) { r.begin(&r.connectStart) },
 		ConnectDone:          func(string, string, error) { r.end(&r.timing.Connect, &r.connectStart) },
 		TLSHandshakeStart:    func() { r.begin(&r.tlsStart) },
 		TLSHandshakeDone:     r.tlsDone,
-		WroteRequest:         r.wroteRequest,
-		GotFirstResponseByte: func() { r.end(&r.timing.Wait, &r.wroteStart) },
+		WroteRequest:         func(httptrace.WroteRequestInfo) { r.wrote() },
+		GotFirstResponseByte: r.answered,
 	}
 }
 
-func (r *recorder) gotConn(info httptrace.GotConnInfo) {
+// got notes that there is a connection.
+func (r *recorder) got(reused bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.timing.Reused = info.Reused
+	r.timing.Reused = reused
 	r.tlsFailed = false // that was another connection's
 }
 
@@ -47,11 +48,15 @@ func (r *recorder) tlsDone(_ tls.ConnectionState, err error) {
 	r.tlsFailed = err != nil
 }
 
-func (r *recorder) wroteRequest(httptrace.WroteRequestInfo) {
+// wrote notes that the request was written.
+func (r *recorder) wrote() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.wroteStart = time.Now() // the last write counts, if one was repeated
 }
+
+// answered notes the first byte of the answer.
+func (r *recorder) answered() { r.end(&r.timing.Wait, &r.wroteStart) }
 
 // begin keeps the first start of a step: several addresses may be tried.
 func (r *recorder) begin(at *time.Time) {

@@ -6,12 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -52,10 +50,9 @@ func newWire(config Config, guard *Guard, tls *tls.Config, count *connCount) *wi
 	}
 }
 
-// RoundTrip sends a request and reads the head of its answer. The end of its
-// context also ends the reading of the body.
-func (w *wire) RoundTrip(request *http.Request) (*http.Response, error) {
-	ctx := request.Context()
+// post sends a request and reads the head of its answer. The body is read with
+// what is left of the call's time; then the connection is to be released.
+func (w *wire) post(ctx context.Context, call *call) (*http.Response, *wireConn, error) {
 	buffer := w.buffers.Get().(*[]byte)
 	defer func() {
 		if cap(*buffer) <= maxPooledRequest {
@@ -63,71 +60,80 @@ func (w *wire) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 	}()
 	var err error
-	if *buffer, err = appendRequest((*buffer)[:0], request); err != nil {
-		return nil, err
+	if *buffer, err = appendRequest((*buffer)[:0], call); err != nil {
+		return nil, nil, err
 	}
-	trace := httptrace.ContextClientTrace(ctx)
-	c, err := w.connection(ctx, request.URL, trace)
-	if err != nil {
-		return nil, err
+	for try := 1; ; try++ {
+		answer, c, err := w.exchange(ctx, call, *buffer)
+		if !errors.Is(err, errIdleClosed) || try > maxIdleRetries || call.ended(ctx) != nil {
+			return answer, c, err
+		}
 	}
-	c.stop = context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
-	if err = w.send(c, *buffer, trace); err != nil {
-		c.close()
-		return nil, err
-	}
-	answer, err := w.receive(c, request, trace)
-	if err != nil {
-		c.close()
-		return nil, becauseOf(ctx, err)
-	}
-	answer.Body = &wireBody{ReadCloser: answer.Body, wire: w, conn: c, keep: !answer.Close && answer.StatusCode != http.StatusSwitchingProtocols}
-	return answer, nil
 }
 
-// becauseOf names the end of the context where that is what ended a call.
-func becauseOf(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", ctx.Err(), err)
+// exchange sends a request over one connection.
+func (w *wire) exchange(ctx context.Context, call *call, request []byte) (*http.Response, *wireConn, error) {
+	c, err := w.connection(ctx, call)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.stop = context.AfterFunc(ctx, c.interrupt)
+	if err = w.send(c, call, request); err != nil {
+		c.close()
+		return nil, nil, err
+	}
+	answer, err := w.receive(c, call)
+	if err != nil {
+		c.close()
+		return nil, nil, becauseOf(call.ended(ctx), err)
+	}
+	return answer, c, nil
+}
+
+// becauseOf names the end of a call, where that is what went wrong.
+func becauseOf(ended, err error) error {
+	if ended != nil {
+		return fmt.Errorf("%w: %w", ended, err)
 	}
 	return err
 }
 
 // connection gives an idle connection that is alive, or makes one.
-func (w *wire) connection(ctx context.Context, u *url.URL, trace *httptrace.ClientTrace) (*wireConn, error) {
-	port := u.Port()
-	if port == "" {
-		port = "443"
-	}
-	address := net.JoinHostPort(u.Hostname(), port)
-	for c := w.idle.take(address); c != nil; c = w.idle.take(address) {
+func (w *wire) connection(ctx context.Context, call *call) (*wireConn, error) {
+	for c := w.idle.take(call.place.address); c != nil; c = w.idle.take(call.place.address) {
+		c.SetDeadline(call.deadline)
 		if c.alive() {
 			c.reused = true
-			trace.GotConn(httptrace.GotConnInfo{Conn: c, Reused: true, WasIdle: true})
+			call.times.got(true)
 			return c, nil
 		}
 		c.close()
 	}
-	c, err := w.connect(ctx, address, u.Hostname(), trace)
+	c, err := w.connect(ctx, call)
 	if err != nil {
 		return nil, err
 	}
-	trace.GotConn(httptrace.GotConnInfo{Conn: c})
+	c.SetDeadline(call.deadline)
+	call.times.got(false)
 	return c, nil
 }
 
 // connect makes a connection: TCP, by way of the guard, then TLS.
-func (w *wire) connect(ctx context.Context, address, host string, trace *httptrace.ClientTrace) (*wireConn, error) {
-	conn, err := w.dial(ctx, "tcp", address)
+func (w *wire) connect(ctx context.Context, call *call) (*wireConn, error) {
+	trace := call.times.trace()
+	ctx, cancel := context.WithDeadline(httptrace.WithClientTrace(ctx, trace), call.deadline)
+	defer cancel()
+	conn, err := w.dial(ctx, "tcp", call.place.address)
 	if err != nil {
 		return nil, err
 	}
 	config := w.tls.Clone()
-	config.ServerName = host
+	config.ServerName = call.place.url.Hostname()
 	raw := newSocket(conn)
-	c := &wireConn{Conn: tls.Client(raw, config), raw: raw, address: address}
-	shake, cancel := context.WithTimeout(ctx, w.timeout)
-	defer cancel()
+	c := &wireConn{Conn: tls.Client(raw, config), raw: raw, address: call.place.address}
+	c.interrupt = func() { c.SetDeadline(time.Unix(1, 0)) }
+	shake, cancelShake := context.WithTimeout(ctx, w.timeout)
+	defer cancelShake()
 	trace.TLSHandshakeStart()
 	err = c.HandshakeContext(shake)
 	trace.TLSHandshakeDone(tls.ConnectionState{}, err)
@@ -142,32 +148,34 @@ func (w *wire) connect(ctx context.Context, address, host string, trace *httptra
 
 // send writes the request. What could not be written at all to a connection
 // that was idle may be sent again.
-func (w *wire) send(c *wireConn, request []byte, trace *httptrace.ClientTrace) error {
+func (w *wire) send(c *wireConn, call *call, request []byte) error {
 	before := c.raw.written
 	_, err := c.Write(request)
-	trace.WroteRequest(httptrace.WroteRequestInfo{Err: err})
+	call.times.wrote()
 	switch {
 	case err == nil:
 		return nil
 	case c.reused && c.raw.written == before:
 		return fmt.Errorf("%w: %w", errIdleClosed, err)
 	}
-	c.SetReadDeadline(time.Now().Add(sendGrace))
+	if grace := time.Now().Add(sendGrace); grace.Before(call.deadline) {
+		c.SetReadDeadline(grace)
+	}
 	c.broken = err
 	return nil
 }
 
 // receive reads the head of the answer.
-func (w *wire) receive(c *wireConn, request *http.Request, trace *httptrace.ClientTrace) (*http.Response, error) {
+func (w *wire) receive(c *wireConn, call *call) (*http.Response, error) {
 	c.in = w.readers.Get().(*bufio.Reader)
 	c.in.Reset(c)
 	c.left = w.maxHeaders
 	if _, err := c.in.Peek(1); err != nil {
 		return nil, c.readError(err)
 	}
-	trace.GotFirstResponseByte()
+	call.times.answered()
 	for {
-		answer, err := http.ReadResponse(c.in, request)
+		answer, err := http.ReadResponse(c.in, nil)
 		if err != nil {
 			return nil, c.readError(err)
 		}
@@ -180,11 +188,10 @@ func (w *wire) receive(c *wireConn, request *http.Request, trace *httptrace.Clie
 
 // appendRequest writes the request. Names and values of headers that would end
 // the line are refused; the errors do not repeat them.
-func appendRequest(b []byte, request *http.Request) ([]byte, error) {
-	b = append(append(append(b, request.Method...), ' '), request.URL.RequestURI()...)
-	b = append(append(append(b, " HTTP/1.1\r\nHost: "...), request.Host...), "\r\nContent-Length: "...)
-	b = append(strconv.AppendInt(b, request.ContentLength, 10), "\r\n"...)
-	for name, values := range request.Header {
+func appendRequest(b []byte, call *call) ([]byte, error) {
+	b = append(append(b, call.place.head...), "\r\nContent-Length: "...)
+	b = append(strconv.AppendInt(b, int64(len(call.body)), 10), "\r\n"...)
+	for name, values := range call.header {
 		for _, value := range values {
 			if !isToken(name) || !isFieldValue(value) {
 				return b, errors.New("a header cannot be sent")
@@ -192,15 +199,7 @@ func appendRequest(b []byte, request *http.Request) ([]byte, error) {
 			b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
 		}
 	}
-	b = append(b, "\r\n"...)
-	if request.Body == nil {
-		return b, nil
-	}
-	defer request.Body.Close()
-	head := len(b)
-	b = append(b, make([]byte, request.ContentLength)...)
-	_, err := io.ReadFull(request.Body, b[head:])
-	return b, err
+	return append(append(b, "\r\n"...), call.body...), nil
 }
 
 // isToken tells whether text is a token (RFC 9110, section 5.6.2).
@@ -235,15 +234,16 @@ func isFieldValue(text string) bool {
 // wireConn is a connection of a wire, used by one goroutine at a time.
 type wireConn struct {
 	*tls.Conn
-	raw     *socket
-	address string
-	reused  bool
-	stop    func() bool   // ends the watch over the call's context
-	in      *bufio.Reader // while an answer is read
-	left    int64         // bytes that may still be read of it
-	broken  error         // why the request could not be written to its end
-	since   time.Time     // since when it is idle
-	count   *connCount    // that it is open
+	raw       *socket
+	address   string
+	reused    bool
+	interrupt func()        // breaks off what is being read or written
+	stop      func() bool   // ends the watch over the call's context
+	in        *bufio.Reader // while an answer is read
+	left      int64         // bytes that may still be read of it
+	broken    error         // why the request could not be written to its end
+	since     time.Time     // since when it is idle
+	count     *connCount    // that it is open
 }
 
 // Read reads within the bound that is set.
@@ -285,37 +285,16 @@ func (c *wireConn) close() {
 	c.raw.Conn.Close() // without a farewell, which could block
 }
 
-// wireBody is an answer's body. Its end gives the connection back.
-type wireBody struct {
-	io.ReadCloser
-	wire *wire
-	conn *wireConn
-	keep bool // the connection can be used again, once this was read to its end
-	end  bool
-}
-
-// Read notes the end.
-func (b *wireBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.end = b.end || err == io.EOF
-	return n, err
-}
-
-// Close gives the connection back, or closes it.
-func (b *wireBody) Close() error {
-	c := b.conn
-	if c == nil {
-		return nil
-	}
-	b.conn = nil
+// release takes a connection back after an answer, or closes it. keep tells
+// whether it can be used again: the answer was read to its end.
+func (w *wire) release(c *wireConn, keep bool) {
 	quiet := c.stop() && c.in.Buffered() == 0
-	if !b.end || !b.keep || !quiet || c.broken != nil {
+	if !keep || !quiet || c.broken != nil {
 		c.close()
-		return nil
+		return
 	}
 	c.in.Reset(nil)
-	b.wire.readers.Put(c.in)
+	w.readers.Put(c.in)
 	c.in, c.stop = nil, nil
-	b.wire.idle.put(c)
-	return nil
+	w.idle.put(c)
 }
