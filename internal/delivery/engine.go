@@ -116,6 +116,7 @@ type Engine struct {
 
 	userAgent []string // as every attempt's header has it
 
+	happened chan struct{} // the signal of all mailboxes that the engine's goroutine reads
 	wakes    *mailbox[tidings.Wake]
 	finished *mailbox[attempted]
 	recorded *mailbox[recording]
@@ -148,11 +149,12 @@ type Engine struct {
 // New makes an engine.
 func New(store Store, sender Sender, cfg Config) *Engine {
 	cfg = cfg.withDefaults()
+	happened := newSignal()
 	return &Engine{
 		cfg: cfg, store: store, sender: sender, userAgent: []string{cfg.UserAgent},
-		wakes: newMailbox[tidings.Wake](), finished: newMailbox[attempted](), recorded: newMailbox[recording](),
-		loads: newMailbox[loaded](), busy: newMailbox[int64](), results: newMailbox[tidings.AttemptResult](),
-		tenures: newMailbox[tidings.Tenure](), looks: newMailbox[Doubt](), shards: shards{free: map[int]int64{}, finishing: map[laneAt]*lane{}},
+		happened: happened, wakes: newMailbox[tidings.Wake](happened), finished: newMailbox[attempted](happened), recorded: newMailbox[recording](happened),
+		loads: newMailbox[loaded](happened), busy: newMailbox[int64](happened), results: newMailbox[tidings.AttemptResult](newSignal()),
+		tenures: newMailbox[tidings.Tenure](happened), looks: newMailbox[Doubt](happened), shards: shards{free: map[int]int64{}, finishing: map[laneAt]*lane{}},
 		loadJobs: make(chan loadJob, loaders), attempts: make(chan *attempt, (1+slowLimit)*cfg.MaxInFlight+idleWorkers),
 		lanes: map[int64]*lane{}, freeLoaders: loaders, flight: flight{limit: cfg.MaxInFlight, slowLimit: slowLimit * cfg.MaxInFlight},
 	}
@@ -208,13 +210,7 @@ func (e *Engine) loop(ctx, work context.Context) {
 		}
 		sleep.Reset(e.untilNext())
 		select {
-		case <-e.wakes.signal:
-		case <-e.finished.signal:
-		case <-e.recorded.signal:
-		case <-e.loads.signal:
-		case <-e.busy.signal:
-		case <-e.tenures.signal:
-		case <-e.looks.signal:
+		case <-e.happened:
 		case <-sleep.C:
 		case <-stop:
 			stop, e.draining = nil, true
@@ -234,9 +230,9 @@ func (e *Engine) takeAll(work context.Context) {
 	now := e.cfg.Now()
 	// Wakes are taken last and looked at first: a row's own wake is known by the
 	// time that a result is, with which the row was moved.
-	finished, recorded, loads := e.finished.take(nil), e.recorded.take(nil), e.loads.take(nil)
-	wakes := e.wakes.take(nil)
-	for _, t := range e.tenures.take(nil) { // first: wakes are for lanes that are held
+	finished, recorded, loads := e.finished.take(), e.recorded.take(), e.loads.take()
+	wakes := e.wakes.take()
+	for _, t := range e.tenures.take() { // first: wakes are for lanes that are held
 		e.onTenure(t, now)
 	}
 	for _, w := range wakes {
@@ -251,10 +247,13 @@ func (e *Engine) takeAll(work context.Context) {
 	for _, l := range loads {
 		e.onLoaded(l, now)
 	}
-	for _, key := range e.busy.take(nil) {
+	for _, key := range e.busy.take() {
 		e.onBusy(key, now)
 	}
-	e.onLook(e.looks.take(nil), now)
+	e.wakes.back(wakes)
+	e.finished.back(finished)
+	e.recorded.back(recorded)
+	e.onLook(e.looks.take(), now)
 	for _, l := range e.timers.due(now) {
 		e.touch(l, now)
 	}
@@ -343,10 +342,11 @@ func (e *Engine) conclude(l *lane, f attempted, now time.Time) {
 
 func (e *Engine) onRecorded(r recording, now time.Time) {
 	e.troubled = r.troubled
-	for i, result := range r.results {
+	for i := range r.results {
+		result := &r.results[i]
 		e.unrecorded--
 		if r.errs[i] == nil {
-			e.cfg.OnResult(result)
+			e.cfg.OnResult(*result)
 		}
 		l := e.of(result)
 		if l == nil {
@@ -360,6 +360,7 @@ func (e *Engine) onRecorded(r recording, now time.Time) {
 		e.settled(l)
 		e.touch(l, now)
 	}
+	e.results.back(r.results)
 }
 
 // touch does what a lane needs after anything happened to it.
@@ -441,14 +442,14 @@ func (e *Engine) start(work context.Context, l *lane, i int, now time.Time) {
 // What was answered at the last moment is still recorded.
 func (e *Engine) awaitAttempts() {
 	for e.flight.count() > 0 {
-		for _, f := range e.finished.take(nil) {
+		for _, f := range e.finished.take() {
 			e.flight.end(f.attempt)
 			if l := f.attempt.lane; !l.gone {
 				e.conclude(l, f, e.cfg.Now())
 			}
 		}
 		if e.flight.count() > 0 {
-			<-e.finished.signal
+			<-e.happened
 		}
 	}
 }

@@ -239,8 +239,8 @@ func (l *lane) startable(now time.Time) int {
 		now.Before(l.blocked()) || !now.Before(l.target.until) {
 		return -1
 	}
-	for i, d := range l.ring {
-		if _, busy := l.busy[d.IssuanceKey]; !busy {
+	for i := range l.ring {
+		if _, busy := l.busy[l.ring[i].IssuanceKey]; !busy {
 			return i
 		}
 	}
@@ -330,8 +330,8 @@ func (l *lane) empty() {
 }
 
 // recorded takes note that a result is durable.
-func (l *lane) recorded(r tidings.AttemptResult) {
-	d := r.Delivery
+func (l *lane) recorded(r *tidings.AttemptResult) {
+	d := &r.Delivery
 	if r.Status != tidings.DeliveryDelivered {
 		delete(l.busy, d.IssuanceKey)
 		// The later events of the issuance are due later now: what the ring has

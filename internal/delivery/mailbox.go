@@ -2,16 +2,22 @@ package delivery
 
 import "sync"
 
+// mostKept is the number of items over which a mailbox's memory is not kept: a
+// rare crowd must not stay in it.
+const mostKept = 4096
+
 // mailbox hands items from many goroutines to one, which is never waited for.
 type mailbox[T any] struct {
 	mu     sync.Mutex
 	items  []T
-	signal chan struct{} // holds a token while items wait
+	spare  []T           // what was given back, to gather the next items
+	signal chan struct{} // holds a token while items wait, here or in another mailbox of the same reader
 }
 
-func newMailbox[T any]() *mailbox[T] {
-	return &mailbox[T]{signal: make(chan struct{}, 1)}
-}
+func newMailbox[T any](signal chan struct{}) *mailbox[T] { return &mailbox[T]{signal: signal} }
+
+// newSignal gives what the reader of mailboxes waits for.
+func newSignal() chan struct{} { return make(chan struct{}, 1) }
 
 func (m *mailbox[T]) put(items ...T) {
 	m.mu.Lock()
@@ -23,12 +29,22 @@ func (m *mailbox[T]) put(items ...T) {
 	}
 }
 
-// take gives what waits; into is a slice to use again.
-func (m *mailbox[T]) take(into []T) []T {
+// take gives what waits.
+func (m *mailbox[T]) take() []T {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := m.items
-	clear(into[:cap(into)])
-	m.items = into[:0]
+	m.items, m.spare = m.spare, nil
 	return out
+}
+
+// back gives back what was taken, once nobody looks at it any more.
+func (m *mailbox[T]) back(taken []T) {
+	if cap(taken) == 0 || cap(taken) > mostKept {
+		return
+	}
+	clear(taken)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.spare = taken[:0]
 }

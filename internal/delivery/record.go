@@ -22,13 +22,17 @@ func (e *Engine) record(stop <-chan struct{}) {
 	var waiting []tidings.AttemptResult
 	tries := 0
 	for {
-		waiting = append(waiting, e.results.take(nil)...)
+		if results := e.results.take(); len(waiting) == 0 {
+			waiting = results
+		} else {
+			waiting = append(waiting, results...)
+		}
 		if len(waiting) == 0 {
 			select {
 			case <-e.results.signal:
 				continue
 			case <-stop:
-				if waiting = e.results.take(nil); len(waiting) == 0 {
+				if waiting = e.results.take(); len(waiting) == 0 {
 					return
 				}
 			}
@@ -47,18 +51,20 @@ func (e *Engine) record(stop <-chan struct{}) {
 	}
 }
 
-// recordOnce gives back what the store did not take.
+// recordOnce gives back what the store did not take. What it took is the
+// engine's from then on.
 func (e *Engine) recordOnce(waiting []tidings.AttemptResult) (left []tidings.AttemptResult) {
 	errs := e.store.Record(waiting)
-	out := recording{}
+	out := recording{results: waiting[:0], errs: errs[:0]}
 	for i, err := range errs {
 		switch {
-		case tidings.KindOf(err) == tidings.KindUnavailable && err != nil:
+		case err == nil:
+		case tidings.KindOf(err) == tidings.KindUnavailable:
 			left = append(left, waiting[i])
 			continue
 		case errors.Is(err, tidings.ErrLaneTaken):
 			e.cfg.Log.Warn("an attempt is not recorded: another node has taken the lane over, and sends again", "event", waiting[i].Delivery.EventID, "endpoint_key", waiting[i].Delivery.EndpointKey)
-		case err != nil:
+		default:
 			e.cfg.Log.Error("recording an attempt", "event", waiting[i].Delivery.EventID, "endpoint_key", waiting[i].Delivery.EndpointKey, "error", err)
 		}
 		out.results = append(out.results, waiting[i])

@@ -177,7 +177,7 @@ func (e *Engine) part(l *lane) {
 }
 
 // of gives the lane that a result belongs to; nil where it is forgotten.
-func (e *Engine) of(r tidings.AttemptResult) *lane {
+func (e *Engine) of(r *tidings.AttemptResult) *lane {
 	if l := e.lanes[r.Delivery.EndpointKey]; l != nil && l.epoch == r.Epoch {
 		return l
 	}
