@@ -435,12 +435,15 @@ func (s *Store) Issuances(ctx context.Context, org int64, f tidings.IssuanceFilt
 	return out, err
 }
 
-// selectIssuances turns a filter into a query that walks one index; ok tells
-// whether anything can match.
+// selectIssuances turns a filter into a query that walks an index in order of key,
+// for any status as many ranges of it as there are statuses; ok tells whether anything
+// can match.
 func (s *Store) selectIssuances(ctx context.Context, org int64, f tidings.IssuanceFilter) (q listQuery, ok bool, err error) {
-	q = listQuery{table: issuanceTable, columns: issuanceColumns, order: "i.id", newest: true}
-	status := "i.status = $"
-	if f.TemplateID != "" {
+	from, status := "issuance i", "i.status"
+	q = listQuery{columns: issuanceColumns, order: "i.id", newest: true}
+	if f.TemplateID == "" {
+		q.add("i.organisation_id = $", org)
+	} else {
 		template, err := s.Template(ctx, org, f.TemplateID)
 		if err != nil {
 			if tidings.KindOf(err) == tidings.KindNotFound {
@@ -448,13 +451,12 @@ func (s *Store) selectIssuances(ctx context.Context, org int64, f tidings.Issuan
 			}
 			return q, false, err
 		}
-		// By its first credential of that template, as it can have several.
-		q.table = "credential c CROSS JOIN issuance i ON i.id = c.issuance_id JOIN organisation o ON o.id = i.organisation_id"
-		q.order, status = "c.issuance_id", "c.issuance_status = $"
+		// By its first credential of that template, as it can have several. The plus
+		// keeps the database from walking all credentials of the template for it.
+		from, status, q.order = "credential c", "c.issuance_status", "c.issuance_id"
 		q.add("c.template_id = $", template.Key)
-		q.where = append(q.where, "NOT EXISTS (SELECT 1 FROM credential x WHERE x.issuance_id = c.issuance_id AND x.template_id = c.template_id AND x.id < c.id)")
+		q.where = append(q.where, "NOT EXISTS (SELECT 1 FROM credential x WHERE x.issuance_id = c.issuance_id AND +x.template_id = c.template_id AND x.id < c.id)")
 	}
-	q.add("i.organisation_id = $", org)
 	if f.ID != "" {
 		key, ours := s.ids.key(f.ID)
 		if !ours {
@@ -462,8 +464,14 @@ func (s *Store) selectIssuances(ctx context.Context, org int64, f tidings.Issuan
 		}
 		q.add(q.order+" = $", key)
 	}
-	if f.Status != "" {
-		q.add(status, f.Status)
+	q.merge, q.table = &merge{table: from}, "issuance i ON i.id = found.id JOIN organisation o ON o.id = i.organisation_id"
+	for _, each := range issuanceStatuses {
+		if f.Status == "" || f.Status == each {
+			q.merge.ranges = append(q.merge.ranges, status+" = '"+each+"'")
+		}
 	}
-	return q, true, nil
+	return q, len(q.merge.ranges) > 0, nil
 }
+
+// issuanceStatuses are those that an issuance is shown with; see [tidings.Issuance.Status].
+var issuanceStatuses = []string{"offered", "partiallyIssued", "completed", "failed", "expired"}

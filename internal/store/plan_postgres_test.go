@@ -147,6 +147,10 @@ func TestHistoryIsFoundOverPartitions(t *testing.T) {
 	}
 	exec("INSERT INTO queue SELECT 1, 1, $1::bigint + i * 4 + 2, $1::bigint + i * 4, 1, 0, 0, 0, 1 FROM generate_series(1, 100) AS i", there[0].from+step/2)
 
+	exec("INSERT INTO template (id, organisation_id, name, code, description, attributes, created_at, updated_at) VALUES (1, 1, '', '', '', '{}', 0, 0)")
+	exec("INSERT INTO issuance (id, organisation_id, state, status, expires_at, created_at, updated_at) SELECT i * 4, 1, s, s, 0, 0, 0 FROM (SELECT i, (ARRAY['offered', 'failed', 'completed'])[1 + i % 3] AS s FROM generate_series(1, $1::bigint) AS i) AS v", each)
+	exec("INSERT INTO credential (id, issuance_id, template_id, status, issuance_status, claims) SELECT id + 1, id, 1, 'issued', status, '' FROM issuance")
+
 	// A hundred rows with their joins take some 1,000 pages; each of the tables with
 	// the index that finds a row has more.
 	limits := map[string]int{
@@ -212,6 +216,18 @@ func historyReads(t *testing.T, s *Store, event int64) []read {
 				text, args := q.text(boundary, false, 100)
 				reads = append(reads, read{name, s.db.bind(text), args})
 			}
+		}
+	}
+	template := s.ids.public(1)
+	for name, f := range map[string]tidings.IssuanceFilter{"issuances": {}, "issuances of a status": {Status: "failed"}, "issuances of a template": {TemplateID: template},
+		"issuances of a template and a status": {TemplateID: template, Status: "failed"}, "an issuance": {ID: s.ids.public(400)}} {
+		q, ok, err := s.selectIssuances(t.Context(), 1, f)
+		if err != nil || !ok {
+			t.Fatal(name, err)
+		}
+		for _, boundary := range []int64{0, 40_000} {
+			text, args := q.text(boundary, false, 100)
+			reads = append(reads, read{name, s.db.bind(text), args})
 		}
 	}
 	for name, f := range map[string]tidings.EventFilter{"events": {}, "events of a type": {Type: tidings.IssuanceCompleted}, "events of an issuance": {IssuanceID: "i1"}, "events since": {Since: s.now()}} {

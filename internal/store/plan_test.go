@@ -138,9 +138,9 @@ func TestFiltersWalkTheirIndex(t *testing.T) {
 		{"events of a type since", []listQuery{selectEvents(org, tidings.EventFilter{Type: typ, Since: time.Now()})}, []string{"event_type (organisation_id=? AND type=? AND position)"}},
 		{"events of an issuance", []listQuery{selectEvents(org, tidings.EventFilter{IssuanceID: "i"})}, []string{"event_issuance (issuance_id=? AND organisation_id=? AND id)"}},
 
-		{"issuances", issuances(tidings.IssuanceFilter{}), []string{"issuance_organisation (organisation_id=? AND id)"}},
+		{"issuances", issuances(tidings.IssuanceFilter{}), []string{"issuance_status (organisation_id=? AND status=? AND id)"}},
 		{"issuances of a status", issuances(tidings.IssuanceFilter{Status: "failed"}), []string{"issuance_status (organisation_id=? AND status=? AND id)"}},
-		{"issuances of a template", issuances(tidings.IssuanceFilter{TemplateID: template}), []string{"credential_template (template_id=? AND issuance_id)"}},
+		{"issuances of a template", issuances(tidings.IssuanceFilter{TemplateID: template}), []string{"credential_status (template_id=? AND issuance_status=? AND issuance_id)"}},
 		{"issuances of a template and a status", issuances(tidings.IssuanceFilter{TemplateID: template, Status: "failed"}),
 			[]string{"credential_status (template_id=? AND issuance_status=? AND issuance_id)"}},
 	} {
