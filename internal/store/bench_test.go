@@ -3,18 +3,29 @@ package store
 import (
 	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tidings"
 	"tidings/internal/pgtest"
+	"tidings/internal/sqlitelog"
 )
 
 // BenchmarkDelivery is what the store does for one delivery: an event comes in,
 // and the result of its one attempt is recorded. 64 of each share a commit, as
-// with 64 publishers.
-func BenchmarkDelivery(b *testing.B) { benchmarkDelivery(b, Options{Dir: b.TempDir()}, 64) }
+// with 64 publishers. Where many organisations publish in turns, each has its own
+// pages in most indexes.
+func BenchmarkDelivery(b *testing.B) {
+	for _, organisations := range []int{1, 100} {
+		b.Run(fmt.Sprint("organisations-", organisations), func(b *testing.B) {
+			benchmarkDelivery(b, Options{Dir: b.TempDir()}, organisations, 64)
+		})
+	}
+}
 
 // BenchmarkDeliveryOnPostgreSQL is the same on a PostgreSQL that syncs. As servers
 // take turns to write, the time is what one database has for a delivery; the
@@ -35,7 +46,7 @@ func BenchmarkDeliveryOnPostgreSQL(b *testing.B) {
 				return bytes, wal
 			}
 			bytes, wal := size()
-			benchmarkDelivery(b, Options{Database: url}, group)
+			benchmarkDelivery(b, Options{Database: url}, 1, group)
 			bytesThen, walThen := size()
 			b.ReportMetric((bytesThen-bytes)/float64(b.N), "stored-B/op")
 			b.ReportMetric((walThen-wal)/float64(b.N), "wal-B/op")
@@ -74,19 +85,49 @@ func addTemplate(b *testing.B, s *Store, org int64) tidings.Template {
 	return t
 }
 
-func benchmarkDelivery(b *testing.B, o Options, group int) {
+// spent is what this process has used of the processor, and what it has written
+// to files, since it began.
+func spent(b *testing.B) (cpu time.Duration, written int64) {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	counts, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(string(counts), "rchar: %d\nwchar: %d", new(int64), &written); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), written
+}
+
+func benchmarkDelivery(b *testing.B, o Options, organisations, group int) {
 	var wakes []tidings.Wake
 	o.OnWake = func(w []tidings.Wake) { wakes = append(wakes, w...) }
-	s, organisation := benched(b, o)
-	org := organisation.Key
-	addEndpoint(b, s, org)
+	s, first := benched(b, o)
+	orgs := []int64{first.Key}
+	for len(orgs) < organisations {
+		name := fmt.Sprint("organisation-", len(orgs))
+		c, err := s.CreateClient(b.Context(), name, tidings.Client{ID: name, Scopes: tidings.AllScopes})
+		if err != nil {
+			b.Fatal(err)
+		}
+		orgs = append(orgs, c.Organisation.Key)
+	}
+	for _, org := range orgs {
+		addEndpoint(b, s, org)
+	}
 	var recording time.Duration
 	b.ReportAllocs()
 	b.ResetTimer()
+	cpu, written := spent(b)
 	for done := 0; done < b.N; done += group {
 		wakes = wakes[:0]
 		writes := make([]func(*tx) error, group)
 		for i := range writes {
+			org := orgs[(done+i)%len(orgs)]
 			event := tidings.NewEvent{Type: tidings.IssuanceCompleted, IssuanceID: fmt.Sprint("bench-", done+i)}
 			writes[i] = func(t *tx) error {
 				_, err := s.publish(t, org, []tidings.NewEvent{event})
@@ -114,6 +155,9 @@ func benchmarkDelivery(b *testing.B, o Options, group int) {
 		recording += time.Since(begun)
 	}
 	b.StopTimer()
+	cpuThen, writtenThen := spent(b)
+	b.ReportMetric(float64((cpuThen-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(writtenThen-written)/float64(b.N), "written-B/op")
 	b.ReportMetric(float64(recording.Nanoseconds())/float64(b.N), "record-ns/op")
 	if n, err := s.BusyLanes(b.Context()); err != nil || len(n) != 0 {
 		b.Fatal(n, err)
@@ -141,6 +185,9 @@ func BenchmarkIssuance(b *testing.B) {
 // TestOnlySyncedConnectionsWrite: the writer's is, and one that is not is refused.
 func TestOnlySyncedConnectionsWrite(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tidings.db")
+	if err := sqlitelog.Register(); err != nil {
+		t.Fatal(err)
+	}
 	for dsn, ok := range map[string]bool{dsn(file, false): true, "file:" + file + "?_pragma=synchronous(normal)": false} {
 		db, err := sql.Open("sqlite", dsn)
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite": SQLite in pure Go, so that one static binary carries it
 
 	"tidings"
+	"tidings/internal/sqlitelog"
 )
 
 // embedded is the database of one process: SQLite in a folder.
@@ -27,6 +28,9 @@ type embedded struct {
 // minSQLite is the first version without the WAL-reset bug, which could lose
 // commits.
 const minSQLite = "3.51.3"
+
+// pageSize is SQLite's, in bytes.
+const pageSize = 4096
 
 // openEmbedded opens the database of a folder, makes both where there are none,
 // and brings the schema up to date.
@@ -52,6 +56,9 @@ func openEmbedded(ctx context.Context, o Options) (_ *embedded, writes, reads *s
 	if err := touch(e.file()); err != nil {
 		return nil, nil, nil, fmt.Errorf("making the database file: %w", err)
 	}
+	if err := sqlitelog.Register(); err != nil {
+		return nil, nil, nil, err
+	}
 	if writes, err = sql.Open("sqlite", dsn(e.file(), false)); err != nil {
 		return nil, nil, nil, fmt.Errorf("opening the database: %w", err)
 	}
@@ -60,6 +67,9 @@ func openEmbedded(ctx context.Context, o Options) (_ *embedded, writes, reads *s
 		return nil, writes, nil, tidings.Unavailable(time.Second, err, "The database %s cannot be opened", e.file())
 	}
 	if err := migrate(ctx, writes, o.Shared); err != nil {
+		return nil, writes, nil, err
+	}
+	if err := e.sizeLog(ctx, writes); err != nil {
 		return nil, writes, nil, err
 	}
 	if reads, err = sql.Open("sqlite", dsn(e.file(), true)); err != nil {
@@ -82,6 +92,23 @@ func synced(ctx context.Context, writes interface {
 	}
 	if level < full {
 		return fmt.Errorf("commits are not synced to disk: synchronous is %d", level)
+	}
+	return nil
+}
+
+// sizeLog lets the log grow to 16 MiB before it is written back into the
+// database: the longer it gets, the more changes of a page go back as one. Where
+// there is little room it stays at SQLite's own 4 MiB, as a long one would keep a
+// full disk full.
+func (e *embedded) sizeLog(ctx context.Context, writes *sql.DB) error {
+	const least, most, share = 1000, 4000, 64 // pages, and a part of the room
+	free, err := freeBytes(e.dir)
+	if err != nil {
+		return fmt.Errorf("measuring the disk: %w", err)
+	}
+	pages := min(max(free/share/pageSize, least), most)
+	if _, err := writes.ExecContext(ctx, fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", pages)); err != nil {
+		return fmt.Errorf("setting the size of the log: %w", err)
 	}
 	return nil
 }
@@ -167,12 +194,12 @@ func touch(file string) error {
 }
 
 func dsn(file string, readOnly bool) string {
-	q := url.Values{}
+	q := url.Values{"vfs": {sqlitelog.VFS}}
 	pragmas := []string{
 		"busy_timeout(5000)",
 		"auto_vacuum(incremental)", // before the first table, or it never works
+		"synchronous(full)",        // before the log, which [sqlitelog] gathers until it is synced
 		"journal_mode(wal)",
-		"synchronous(full)",
 		"foreign_keys(off)", // the writer keeps them; checking costs a look-up per row
 		"cache_size(-8192)", // in KiB; it takes twice that, as a page with its header just misses a power of two
 		"temp_store(memory)",
@@ -180,6 +207,7 @@ func dsn(file string, readOnly bool) string {
 		"secure_delete(1)", // what is deleted is overwritten: claims are personal
 	}
 	if readOnly {
+		q.Del("vfs")
 		pragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-512)", "temp_store(memory)"}
 	}
 	for _, p := range pragmas {

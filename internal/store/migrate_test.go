@@ -17,6 +17,7 @@ import (
 
 	"tidings"
 	"tidings/internal/pgtest"
+	"tidings/internal/sqlitelog"
 )
 
 // before holds what a store of the first schema may hold: a delivery of each
@@ -50,6 +51,9 @@ func TestAnOlderStoreIsListedAsANewOne(t *testing.T) {
 	dir := t.TempDir()
 	first, err := migrations.ReadFile("migrations/sqlite/0001_initial.sql")
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sqlitelog.Register(); err != nil {
 		t.Fatal(err)
 	}
 	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, "tidings.db"), false))
