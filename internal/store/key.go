@@ -17,6 +17,9 @@ const (
 	counterBits = 12
 )
 
+// keysAhead is a second of keys.
+const keysAhead = 1000 << (nodeBits + counterBits)
+
 var keyEpoch = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
 
 // Node numbers inside keys: the server's, and one that the commands beside it
@@ -53,6 +56,21 @@ func (k *keys) next(now int64) int64 {
 
 // counter names the row that remembers the node's last key.
 func (k *keys) counter() string { return "last_key/" + strconv.FormatInt(k.node, 10) }
+
+// keepKeys has none of the transaction's keys be given again. Where this process alone
+// gives out keys of its node, it keeps one that is ahead, so that all batches of a
+// second write it once; whoever begins anew goes on behind that one.
+func (t *tx) keepKeys() error {
+	alone := !t.w.remote && !t.w.shared
+	if t.keys.last == t.w.keys.last || alone && t.keys.last <= t.w.keysKept {
+		return nil
+	}
+	t.keysKept = t.keys.last
+	if alone {
+		t.keysKept += keysAhead
+	}
+	return t.later("INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", t.keys.counter(), t.keysKept)
+}
 
 // ids turns keys into public ids and back. A public id has the form of a cuid:
 // 25 characters, "c", then the key (13 characters of base 36, so that ids sort

@@ -40,7 +40,8 @@ type writer struct {
 	version    int64                                   // of the database, which changes when another process writes
 	in         *inlets
 	keys       keys
-	shared     bool // this process visits a store that a server may hold open
+	keysKept   int64 // see tx.keepKeys
+	shared     bool  // this process visits a store that a server may hold open
 	now        func() time.Time
 	log        *slog.Logger
 	onWake     func([]tidings.Wake)
@@ -196,7 +197,7 @@ var errIsolate = errors.New("an item of the batch failed")
 func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	begun := time.Now()
 	w.asked = false
-	t := &tx{w: w, isolate: isolate, alone: houseOnly(items), now: w.now().UnixMilli(), keys: w.keys, endpoints: map[int64][]fanEndpoint{}, waiting: map[int64]bool{}, postponing: w.postponing()}
+	t := &tx{w: w, isolate: isolate, alone: houseOnly(items), now: w.now().UnixMilli(), keys: w.keys, keysKept: w.keysKept, endpoints: map[int64][]fanEndpoint{}, waiting: map[int64]bool{}, postponing: w.postponing()}
 	w.bulk.reset()
 	var end context.CancelFunc
 	t.ctx, end = bounded(context.Background(), w.limit)
@@ -237,7 +238,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 		w.rollback()
 		return len(items), err
 	}
-	w.keys, w.expanding = t.keys, t.expanding || t.postponed
+	w.keys, w.keysKept, w.expanding = t.keys, t.keysKept, t.expanding || t.postponed
 	if t.holding != nil {
 		w.holding.Store(t.holding)
 	}
@@ -291,6 +292,7 @@ type tx struct {
 	ctx       context.Context
 	now       int64 // epoch milliseconds; goes back with the clock, unlike the keys
 	keys      keys
+	keysKept  int64
 	rows      int           // written so far, or collected
 	waits     pipeline      // written, but not sent yet
 	isolate   bool          // each item stands in a savepoint
@@ -399,10 +401,7 @@ func (t *tx) flush() error {
 			return err
 		}
 	}
-	if t.keys.last == t.w.keys.last {
-		return nil
-	}
-	return t.later("INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value", t.keys.counter(), t.keys.last)
+	return t.keepKeys()
 }
 
 // begin opens the transaction.
