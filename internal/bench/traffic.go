@@ -176,12 +176,9 @@ func (in *installation) address(i int) string {
 func (in *installation) recorded(ctx context.Context) error {
 	for _, t := range in.tenants {
 		for {
-			pending := 0
-			for e, err := range t.Endpoints(ctx, client.EndpointQuery{}) {
-				if err != nil {
-					return err
-				}
-				pending += e.Backlog.Count
+			pending, err := in.pending(ctx, t)
+			if err != nil {
+				return err
 			}
 			if pending == 0 {
 				break
@@ -190,6 +187,17 @@ func (in *installation) recorded(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// pending counts the deliveries that wait at an organisation's endpoints.
+func (in *installation) pending(ctx context.Context, t *tenant) (n int, err error) {
+	for e, err := range t.Endpoints(ctx, client.EndpointQuery{}) {
+		if err != nil {
+			return 0, err
+		}
+		n += e.Backlog.Count
+	}
+	return n, nil
 }
 
 // onRecord counts, in the API, the attempts of some organisations' deliveries:

@@ -105,7 +105,6 @@ const (
 	idleWorkers   = 64                     // workers kept for the next attempt
 	slowLimit     = 4                      // slow attempts there may be, in multiples of MaxInFlight
 	recordRetry   = 250 * time.Millisecond // between two tries to record
-	manyLanesTurn = 4                      // attempts of a lane at its turn, where there are many lanes
 )
 
 // Engine delivers. Make one with [New], then [Engine.Run] it.
@@ -131,7 +130,7 @@ type Engine struct {
 
 	// What follows belongs to the engine's goroutine.
 	lanes       map[int64]*lane
-	ready       []*lane
+	turns       turns
 	timers      timers
 	waitingLoad []*lane // want to be read, no loader is free
 	freeLoaders int
@@ -269,7 +268,7 @@ func (e *Engine) takeAll(work context.Context) {
 // untilNext is how long the engine may sleep.
 func (e *Engine) untilNext() time.Duration {
 	now, at := e.cfg.Now(), e.timers.first()
-	if slow := e.flight.nextSlow(); len(e.ready) > 0 && e.mayStart() && slow.Before(at) {
+	if slow := e.flight.nextSlow(); e.turns.any() && e.mayStart() && slow.Before(at) {
 		at = slow
 	}
 	return min(max(at.Sub(now), 0), e.cfg.SweepEvery/sleepPart)
@@ -368,12 +367,14 @@ func (e *Engine) touch(l *lane, now time.Time) {
 	if e.draining || l.gone || l.yielding {
 		return
 	}
+	if l.caughtUp(now) {
+		l.behind = false
+	}
 	if l.wantsLoad(now) {
 		e.requestLoad(l, now)
 	}
 	if !l.queued && l.startable(now) >= 0 {
-		l.queued = true
-		e.ready = append(e.ready, l)
+		e.turns.add(l, now)
 	}
 	if at := l.nextLook(now); at.After(now) {
 		e.timers.set(l, at)
@@ -397,32 +398,25 @@ func (e *Engine) mayStart() bool {
 	return !e.draining && !e.troubled && e.unrecorded < maxUnrecorded && e.leased()
 }
 
-// dispatch starts attempts, one lane after the other. A lane has one at its turn,
-// or some where there are many lanes: rows of one lane stand together in the
-// store, so that fewer of its pages are touched.
+// dispatch starts attempts, one lane after the other.
 func (e *Engine) dispatch(work context.Context, now time.Time) {
-	turn := 1
-	if len(e.ready) > e.cfg.MaxInFlight/manyLanesTurn {
-		turn = manyLanesTurn
-	}
-	for len(e.ready) > 0 && e.mayStart() && e.flight.room(now) {
-		l := e.ready[0]
-		e.ready = e.ready[1:]
-		l.queued = false
+	for e.mayStart() && e.flight.room(now) {
+		l := e.turns.next(now)
+		if l == nil {
+			return
+		}
 		started := 0
-		for ; started < turn && e.mayStart() && e.flight.room(now); started++ {
+		for ; l.turn > 0 && e.mayStart() && e.flight.room(now); started++ {
 			i := l.startable(now)
 			if i < 0 {
 				break
 			}
 			e.start(work, l, i, now)
+			l.turn--
 		}
 		if started > 0 {
 			e.touch(l, now)
 		}
-	}
-	if len(e.ready) == 0 {
-		e.ready = nil
 	}
 }
 

@@ -54,7 +54,10 @@ type lane struct {
 	checked  time.Time          // when the lane was last read from its start
 	slot     time.Time          // the rate limit lets the next attempt start then
 	muted    time.Time          // nothing is started before then: a record that failed
-	queued   bool               // stands in the engine's ready list
+	queued   bool               // waits for the engine to start its next attempt
+	turn     int                // attempts left of its turn
+	turnEnds time.Time          // when it is over at the latest
+	behind   bool               // it had a turn since it had last caught up, or a backlog from the beginning
 	timer    time.Time          // the engine looks at the lane then; zero: no timer is set
 	place    int                // of the timer among all of them
 	idle     time.Time          // since when it has had nothing to do
@@ -396,6 +399,11 @@ func (l *lane) nextLook(now time.Time) time.Time {
 		at = blocked
 	}
 	return at
+}
+
+// caughtUp tells whether nothing waits for its turn.
+func (l *lane) caughtUp(now time.Time) bool {
+	return len(l.ring) == 0 && !l.loading && l.unread.After(now)
 }
 
 // quiet tells whether the lane has nothing to do and nothing to wait for.

@@ -82,6 +82,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 	for _, key := range busy {
 		if l := e.lane(key); l != nil {
 			l.restart(now)
+			l.behind = true
 			e.touch(l, now)
 		}
 	}
