@@ -189,21 +189,21 @@ func (s *Store) keepNotification(t *tx, of tidings.Issuance, n tidings.Notify) e
 // which the step set out, and what is kept of the step itself.
 func (t *tx) writeIssuance(before, next tidings.Issuance, taken string) error {
 	into := &t.w.bulk.issuances
-	for k := range next.Credentials {
-		if c := next.Credentials[k]; c.Status != before.Credentials[k].Status || c.Accepted != before.Credentials[k].Accepted || c.HolderKeys != before.Credentials[k].HolderKeys {
-			if err := t.put(updateCredentials, &into.updated, c.Key, string(c.Status), number(c.Accepted), c.HolderKeys); err != nil {
-				return err
-			}
+	was, is := changeable(before), changeable(next)
+	for k, c := range next.Credentials {
+		b := before.Credentials[k]
+		statement, rows, values := updateCredentials, &into.updated, []any{c.Key, string(c.Status), number(c.Accepted), c.HolderKeys}
+		if is.status != was.status {
+			statement, rows, values = tellCredentials, &into.told, append(values, is.status)
+		} else if c.Status == b.Status && c.Accepted == b.Accepted && c.HolderKeys == b.HolderKeys {
+			continue
+		}
+		if err := t.put(statement, rows, values...); err != nil {
+			return err
 		}
 	}
 	if next.State != before.State {
 		t.states = append(t.states, next.State)
-	}
-	was, is := changeable(before), changeable(next)
-	if is.status != was.status {
-		if err := t.put(tellCredentials, &into.told, next.Key, is.status); err != nil {
-			return err
-		}
 	}
 	retrieved, moved := was, was
 	retrieved.retrieved = is.retrieved

@@ -79,7 +79,7 @@ var (
 	changeIssuances   = updateOf("issuance", "id state", allOfIssuance, "itttiittttitiiti")
 	endIssuances      = updateOf("issuance", "id state", allOfIssuance+" claims_since", "itttiittttitiitii")
 	updateCredentials = updateOf("credential", "id", "status accepted holder_keys", "itit")
-	tellCredentials   = updateOf("credential", "issuance_id", "issuance_status", "it")
+	tellCredentials   = updateOf("credential", "id", "status accepted holder_keys issuance_status", "ititt")
 )
 
 // allOfIssuance are the columns that steps change, but for the one of the end.
@@ -137,9 +137,7 @@ func (t *tx) foresee(items []*item) error {
 	if t.isolate {
 		return nil // each asks by itself
 	}
-	if err := t.remember(items); err != nil {
-		return err
-	}
+	t.remember(items)
 	var issuances, nonces, requests rows
 	asked := map[int64]bool{}
 	for _, it := range items {

@@ -73,7 +73,7 @@ func TestPlansOnPostgreSQL(t *testing.T) {
 		{noncesUsed.byColumn(), "NULL", "using nonce_pkey on nonce n|Index Cond: (hash = unnest.unnest)"},
 		{requestsMade.byColumn(), "NULL, NULL, NULL", "Index Scan using idempotency_pkey on idempotency d|Index Cond: ((organisation_id = v.organisation)"},
 		{moveIssuances.byColumn(), "NULL, NULL, NULL, NULL, NULL, NULL", "issuance_pkey|Index Cond: (id = ANY ($1))"},
-		{tellCredentials.byColumn(), "NULL, NULL", "on credential|Index Cond: (issuance_id = "},
+		{tellCredentials.byColumn(), "NULL, NULL, NULL, NULL, NULL", "credential_pkey|Index Cond: (id = ANY ($1))"},
 		{heldAnywhere, "1", "Index Only Scan using queue_issuance on queue|Index Cond: (issuance_key = $1)"},
 		{heldDue, "1, 1, 1", "using queue_issuance on queue|Index Cond: ((issuance_key = $1) AND (endpoint_id = $2)"},
 		{laneOfQueued, "1, 1", "using queue_id on queue|Index Cond: ((endpoint_id = l.endpoint_id) AND (id = $2))"},

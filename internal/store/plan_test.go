@@ -47,7 +47,7 @@ func TestHotStatementsUseTheirIndex(t *testing.T) {
 		{noncesUsed.text(2), "n USING PRIMARY KEY (hash=?)"},
 		{requestsMade.text(2), "d USING PRIMARY KEY (organisation_id=? AND route=? AND key=?)"},
 		{moveIssuances.single, "issuance USING INTEGER PRIMARY KEY (rowid=?)"},
-		{tellCredentials.single, "credential USING INDEX credential_issuance (issuance_id=?)"},
+		{tellCredentials.single, "credential USING INTEGER PRIMARY KEY (rowid=?)"},
 		{heldAnywhere, "queue USING COVERING INDEX queue_issuance (issuance_key=?)"},
 		{entriesSet, "status_entry USING COVERING INDEX status_entry_set (list_id=?)"},
 		{entriesOf, "status_entry USING COVERING INDEX status_entry_credential (credential_id=?)"},

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 
+	"modernc.org/sqlite"
+
 	"tidings"
 )
 
@@ -111,19 +113,10 @@ func (r *recent) whole(org, key int64) (tidings.Issuance, bool) {
 }
 
 // remember has known what is recent of the issuances that items are steps of, unless
-// this batch, or another process, has changed any in a way that is not known here.
-func (t *tx) remember(items []*item) error {
-	if t.w.recent == nil || t.stirred {
-		return nil
-	}
-	var version int64
-	if err := t.queryRow("PRAGMA data_version", nil, &version); err != nil {
-		return err
-	}
-	if version != t.w.version { // another process has written
-		t.w.version = version
-		t.w.recent.forget()
-		return nil
+// this batch has changed any in a way that is not known here.
+func (t *tx) remember(items []*item) {
+	if t.stirred {
+		return
 	}
 	for _, it := range items {
 		if it.foresight == nil || it.foresight.issuance == 0 {
@@ -133,11 +126,35 @@ func (t *tx) remember(items []*item) error {
 			t.known.issuances[i.Key] = i.Issuance
 		}
 	}
-	return nil
+}
+
+// noteOthers forgets what is recent if another process has written since this one's
+// newest transaction. The present one has begun: nobody does meanwhile.
+func (t *tx) noteOthers() {
+	if t.w.recent == nil {
+		return
+	}
+	if version, ok := t.w.dataVersion(); !ok || version != t.w.version {
+		t.w.recent.forget()
+	}
+}
+
+// dataVersion gives what changes with each commit, this connection's own or, from the
+// next transaction on, another's.
+func (w *writer) dataVersion() (version uint32, ok bool) {
+	err := w.conn.Raw(func(driver any) (err error) {
+		version, err = driver.(sqlite.FileControl).FileControlDataVersion("main")
+		return err
+	})
+	return version, err == nil
 }
 
 // keepRecent keeps what this transaction, which is committed, has left.
 func (t *tx) keepRecent() {
+	if t.w.recent == nil {
+		return
+	}
+	t.w.version, _ = t.w.dataVersion()
 	if t.stirred || t.isolate {
 		t.w.recent.forget()
 		return

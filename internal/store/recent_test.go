@@ -15,6 +15,7 @@ import (
 func TestWhatIsRememberedOfAnIssuanceIsWhatIsStored(t *testing.T) {
 	dir := t.TempDir()
 	o := open(t, dir)
+	e := o.endpoint(t, "e")
 	template, err := o.CreateTemplate(t.Context(), o.org.Key, tidings.NewTemplate{Name: "T", Code: "t", Revocable: true})
 	if err != nil {
 		t.Fatal(err)
@@ -89,12 +90,16 @@ func TestWhatIsRememberedOfAnIssuanceIsWhatIsStored(t *testing.T) {
 	if _, err := visitor.Transition(t.Context(), o.org.Key, other.ID, tidings.Deliver{CredentialID: other.Credentials[0].ID, Grace: time.Minute}); err != nil {
 		t.Fatal(err)
 	}
+	o.record(t, result(o.pending(t, e)[0], tidings.DeliveryDelivered, time.Time{}))
 	take(other, tidings.Deliver{CredentialID: other.Credentials[1].ID, Grace: time.Minute}, nil)
+	if after, err := o.StoredIssuance(t.Context(), o.org.Key, other.ID); err != nil || after.State != tidings.StateDelivered {
+		t.Errorf("of two credentials that were delivered, one by somebody else, not all count: %+v, %v", after, err)
+	}
+	o.sound(t)
 	o.clock.Advance(time.Hour)
 	if _, _, err := o.SweepDeadlines(t.Context(), 100); err != nil {
 		t.Fatal(err)
 	}
 	same(other, "its deadline")
 	same(long, "its deadline")
-	o.sound(t)
 }

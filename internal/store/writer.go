@@ -37,7 +37,7 @@ type writer struct {
 	scanWhole  func(scanner) (tidings.Issuance, error) // see Store.scanWhole; there before the first item with foresight
 	remote     bool                                    // the database is another process: round trips count, and others may write to it
 	recent     *recent                                 // see there
-	version    int64                                   // of the database, which changes when another process writes
+	version    uint32                                  // of the database, which changes when another process writes
 	in         *inlets
 	keys       keys
 	keysKept   int64 // see tx.keepKeys
@@ -205,6 +205,7 @@ func (w *writer) batch(items []*item, isolate bool) (n int, err error) {
 	if err := t.begin(); err != nil {
 		return len(items), err
 	}
+	t.noteOthers()
 	for n < len(items) && t.rows < maxBatchRows {
 		it := items[n]
 		n++
