@@ -1,10 +1,8 @@
 package sqlitelog
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -19,7 +17,7 @@ import (
 
 // openDatabase opens a database with one connection that writes through the VFS, and with
 // a cache so small that long transactions write pages before they are committed.
-func openDatabase(t testing.TB, file string) *sql.Conn {
+func openDatabase(t testing.TB, file string) *sql.DB {
 	t.Helper()
 	if err := Register(); err != nil {
 		t.Fatal(err)
@@ -29,17 +27,13 @@ func openDatabase(t testing.TB, file string) *sql.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	conn, err := db.Conn(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
+	db.SetMaxOpenConns(1)
+	return db
 }
 
-func exec(t testing.TB, conn *sql.Conn, query string, args ...any) {
+func exec(t testing.TB, db *sql.DB, query string, args ...any) {
 	t.Helper()
-	if _, err := conn.ExecContext(context.Background(), query, args...); err != nil {
+	if _, err := db.Exec(query, args...); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
 }
@@ -94,12 +88,12 @@ func calls(t *testing.T) (n int) {
 }
 
 func TestACommitWritesTheLogWithFewCalls(t *testing.T) {
-	conn := openDatabase(t, filepath.Join(t.TempDir(), "test.db"))
-	exec(t, conn, "PRAGMA cache_size = 1000")
-	exec(t, conn, "PRAGMA wal_autocheckpoint = 0")
-	exec(t, conn, "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)")
+	db := openDatabase(t, filepath.Join(t.TempDir(), "test.db"))
+	exec(t, db, "PRAGMA cache_size = 1000")
+	exec(t, db, "PRAGMA wal_autocheckpoint = 0")
+	exec(t, db, "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)")
 	before := calls(t)
-	exec(t, conn, insert+" LIMIT 100", 1500, 1)
+	exec(t, db, insert+" LIMIT 100", 1500, 1)
 	// A hundred pages and those above them; 31 of them go at once.
 	if n := calls(t) - before; n > 6 {
 		t.Errorf("%d calls for a commit of some 100 pages", n)
@@ -108,7 +102,8 @@ func TestACommitWritesTheLogWithFewCalls(t *testing.T) {
 
 // TestWhatIsCommittedIsInTheFiles draws transactions, some so long that they write
 // to the log before they are committed, some of them undone wholly or in part. At each step the
-// files are copied, as they would be found after a crash of this process: they
+// files are copied, as they would be found after a crash of this process, and the log also as
+// it was when it was last synced, as it may be found after a power cut: they
 // hold what was committed, and nothing else. So does another connection find.
 func TestWhatIsCommittedIsInTheFiles(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
@@ -117,40 +112,46 @@ func TestWhatIsCommittedIsInTheFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := filepath.Join(dir, "test.db")
-		conn := openDatabase(t, file)
-		exec(t, conn, "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)")
-		committed, open, saved := map[int]string{}, map[int]string{}, map[int]string{}
-		exec(t, conn, "BEGIN IMMEDIATE")
-		exec(t, conn, "SAVEPOINT here")
-		for range rapid.IntRange(1, 12).Draw(r, "steps") {
+		db := openDatabase(t, file)
+		exec(t, db, "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)")
+		noteSyncs(file + "-wal")
+		exec(t, db, "INSERT INTO t VALUES (0, '')")
+		committed, open, saved := map[int]string{0: ""}, map[int]string{0: ""}, map[int]string{0: ""}
+		exec(t, db, "BEGIN IMMEDIATE")
+		exec(t, db, "SAVEPOINT here")
+		for range rapid.IntRange(1, 8).Draw(r, "steps") {
 			switch rapid.SampledFrom([]string{"change", "change", "change", "save", "go back", "commit", "undo"}).Draw(r, "step") {
 			case "change":
-				first, n, length := rapid.IntRange(0, 60).Draw(r, "first"), rapid.IntRange(1, 60).Draw(r, "n"), rapid.IntRange(0, 3000).Draw(r, "length")
-				exec(t, conn, insert+" LIMIT $3", length, first, n)
+				first, n, length := rapid.IntRange(0, 60).Draw(r, "first"), rapid.IntRange(1, 60).Draw(r, "n"), rapid.IntRange(0, 2000).Draw(r, "length")
+				exec(t, db, insert+" LIMIT $3", length, first, n)
 				for id := first; id < first+n; id++ {
 					open[id] = strings.Repeat("0", 2*length)
 				}
 			case "save":
-				exec(t, conn, "SAVEPOINT here")
+				exec(t, db, "SAVEPOINT here")
 				saved = maps.Clone(open)
 			case "go back":
-				exec(t, conn, "ROLLBACK TO here")
+				exec(t, db, "ROLLBACK TO here")
 				open = maps.Clone(saved)
 			case "commit":
-				exec(t, conn, "COMMIT")
+				exec(t, db, "COMMIT")
 				committed, saved = maps.Clone(open), maps.Clone(open)
-				exec(t, conn, "BEGIN IMMEDIATE")
-				exec(t, conn, "SAVEPOINT here")
+				exec(t, db, "BEGIN IMMEDIATE")
+				exec(t, db, "SAVEPOINT here")
 			case "undo":
-				exec(t, conn, "ROLLBACK")
+				exec(t, db, "ROLLBACK")
 				open, saved = maps.Clone(committed), maps.Clone(committed)
-				exec(t, conn, "BEGIN IMMEDIATE")
-				exec(t, conn, "SAVEPOINT here")
+				exec(t, db, "BEGIN IMMEDIATE")
+				exec(t, db, "SAVEPOINT here")
 			}
 			same(t, "another connection", rows(t, file), committed)
-			same(t, "after a crash", rows(t, copied(t, dir)), committed)
+			same(t, "after a crash", rows(t, copied(t, dir, "test.db-wal")), committed)
+			same(t, "after a power cut", rows(t, copied(t, dir, "test.db-wal-synced")), committed)
 		}
-		exec(t, conn, "ROLLBACK")
+		exec(t, db, "ROLLBACK")
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
 	})
 }
 
@@ -168,28 +169,51 @@ func same(t *testing.T, who string, got, want map[int]string) {
 
 // copied copies the database and its log, without the index in shared memory,
 // which is made anew from the log.
-func copied(t *testing.T, dir string) string {
+func copied(t *testing.T, dir, log string) string {
 	t.Helper()
 	to, err := os.MkdirTemp(t.TempDir(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"test.db", "test.db-wal"} {
-		from, err := os.Open(filepath.Join(dir, name))
+	for from, name := range map[string]string{"test.db": "test.db", log: "test.db-wal"} {
+		content, err := os.ReadFile(filepath.Join(dir, from))
 		if err != nil {
 			t.Fatal(err)
 		}
-		copy, err := os.Create(filepath.Join(to, name))
-		if err != nil {
+		if err := os.WriteFile(filepath.Join(to, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.Copy(copy, from); err != nil {
-			t.Fatal(err)
-		}
-		from.Close()
-		copy.Close()
 	}
 	return filepath.Join(to, "test.db")
+}
+
+// noted is the log that noteSyncs has chosen.
+var noted struct {
+	path  string
+	below *sqlite3.Tsqlite3_io_methods
+}
+
+// noteSyncs has the one log that is open copied whenever it is synced.
+func noteSyncs(path string) {
+	files.Range(func(_, f any) bool {
+		log := f.(*file)
+		noted.path, noted.below = path, log.below
+		noting := *log.below
+		noting.FxSync = pointer(noteSync)
+		log.below = &noting
+		return false
+	})
+}
+
+func noteSync(tls *libc.TLS, address uintptr, flags int32) int32 {
+	content, err := os.ReadFile(noted.path)
+	if err == nil {
+		err = os.WriteFile(noted.path+"-synced", content, 0o600)
+	}
+	if err != nil {
+		return sqlite3.SQLITE_IOERR_FSYNC
+	}
+	return function[func(*libc.TLS, uintptr, int32) int32](noted.below.FxSync)(tls, address, flags)
 }
 
 // full is a disk that takes nothing.
@@ -197,9 +221,9 @@ func full(*libc.TLS, uintptr, uintptr, int32, int64) int32 { return sqlite3.SQLI
 
 func TestACommitFailsWithTheDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
-	conn := openDatabase(t, path)
-	exec(t, conn, "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)")
-	exec(t, conn, "INSERT INTO t VALUES (1, 'one')")
+	db := openDatabase(t, path)
+	exec(t, db, "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)")
+	exec(t, db, "INSERT INTO t VALUES (1, 'one')")
 	for name, n := range map[string]int{"a short one": 1, "one that writes before": 1000} {
 		var log *file
 		files.Range(func(_, f any) bool { log = f.(*file); return false })
@@ -207,13 +231,13 @@ func TestACommitFailsWithTheDisk(t *testing.T) {
 		broken := *working
 		broken.FxWrite = pointer(full)
 		log.below = &broken
-		_, err := conn.ExecContext(context.Background(), insert+" LIMIT $3", 1000, 2, n)
+		_, err := db.Exec(insert+" LIMIT $3", 1000, 2, n)
 		log.below = working
 		if err == nil {
 			t.Fatalf("%s: a commit on a full disk succeeded", name)
 		}
 	}
 	same(t, "after a full disk", rows(t, path), map[int]string{1: "one"})
-	exec(t, conn, "INSERT INTO t VALUES (2, 'two')")
+	exec(t, db, "INSERT INTO t VALUES (2, 'two')")
 	same(t, "with room again", rows(t, path), map[int]string{1: "one", 2: "two"})
 }
