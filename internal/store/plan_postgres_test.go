@@ -109,6 +109,59 @@ func TestPlansOnPostgreSQL(t *testing.T) {
 	}
 }
 
+// TestTheWriterPlansOnce holds that what a wallet's flow does is not planned anew for
+// each batch, whatever arrays it comes with.
+func TestTheWriterPlansOnce(t *testing.T) {
+	s, err := Open(t.Context(), Options{Database: pgtest.NewDatabase(t, pgtest.Start(t))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.CreateClient(t.Context(), "default", tidings.Client{ID: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	org, err := s.OrganisationBySlug(t.Context(), "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	template, err := s.CreateTemplate(t.Context(), org.Key, tidings.NewTemplate{Name: "T", Code: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// How often each statement of the writer was planned anew, and all of them not.
+	plans := func() (anew map[string]int, once int) {
+		anew = map[string]int{}
+		err := s.w.submit(t.Context(), classTransition, 0, 1, func(tx *tx) error {
+			return tx.query("SELECT statement, custom_plans, generic_plans FROM pg_prepared_statements", nil, func(r scanner) error {
+				var text string
+				var n, kept int
+				err := r.Scan(&text, &n, &kept)
+				anew[text], once = n, once+kept
+				return err
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return anew, once
+	}
+	before, _ := plans() // of migrations
+	for range 3 {
+		if err := s.flow(t.Context(), org, template); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, once := plans()
+	for text, n := range after {
+		if n > before[text] {
+			t.Errorf("%d times it was planned for what it came with: %s", n-before[text], text)
+		}
+	}
+	if once < 20 {
+		t.Errorf("plans that are kept were used %d times only", once)
+	}
+}
+
 // TestHistoryIsFoundOverPartitions holds what statements read that history is
 // found by, over several partitions, whatever the statistics say: as many pages as
 // there are rows to be found, and never a table. A statement that names no key has
