@@ -96,21 +96,25 @@ func synced(ctx context.Context, writes interface {
 	return nil
 }
 
-// sizeLog lets the log grow to 16 MiB before it is written back into the
-// database: the longer it gets, the more changes of a page go back as one. Where
-// there is little room it stays at SQLite's own 4 MiB, as a long one would keep a
-// full disk full.
+// sizeLog says how long the log gets before it is written back into the database.
 func (e *embedded) sizeLog(ctx context.Context, writes *sql.DB) error {
-	const least, most, share = 1000, 4000, 64 // pages, and a part of the room
 	free, err := freeBytes(e.dir)
 	if err != nil {
 		return fmt.Errorf("measuring the disk: %w", err)
 	}
-	pages := min(max(free/share/pageSize, least), most)
-	if _, err := writes.ExecContext(ctx, fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", pages)); err != nil {
+	if _, err := writes.ExecContext(ctx, fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", logPages(free))); err != nil {
 		return fmt.Errorf("setting the size of the log: %w", err)
 	}
 	return nil
+}
+
+// logPages gives the length of the log on a disk with so many bytes free. The longer
+// it gets, the more changes of a page go back as one: up to 16 MiB. Where there is
+// little room it stays at SQLite's own 4 MiB, as a long one would keep a full disk
+// full.
+func logPages(free int64) int64 {
+	const least, most, share = 1000, 4000, 64
+	return min(max(free/share/pageSize, least), most)
 }
 
 func (e *embedded) file() string { return filepath.Join(e.dir, "tidings.db") }
