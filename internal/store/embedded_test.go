@@ -37,7 +37,7 @@ func TestTheLogGoesBackIntoTheDatabase(t *testing.T) {
 		events[i] = tidings.NewEvent{Type: tidings.IssuanceOffered, IssuanceID: "i"}
 	}
 	var most, written int64
-	for written < 3*logPages(free)*pageSize; {
+	for written < 3*logPages(free)*pageSize {
 		if _, err := s.Publish(t.Context(), c.Organisation.Key, events, nil); err != nil {
 			t.Fatal(err)
 		}
