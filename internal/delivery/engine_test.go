@@ -25,6 +25,7 @@ type world struct {
 	deaf     atomic.Bool  // wakes are lost
 	other    atomic.Bool  // another node has attempts in flight everywhere
 	reads    atomic.Int64 // of endpoints
+	rows     atomic.Int64 // pending deliveries read
 	org      int64
 	receiver func(sent) delivery.Answer
 	mu       sync.Mutex
@@ -96,6 +97,12 @@ func (s shared) Lane(ctx context.Context, endpoint int64) (tidings.Lane, error) 
 	l, err := s.Store.Lane(ctx, endpoint)
 	l.Finishing = s.w.other.Load()
 	return l, err
+}
+
+func (s shared) Pending(ctx context.Context, endpoint int64, after tidings.QueuePosition, limit int) ([]tidings.PendingDelivery, error) {
+	rows, err := s.Store.Pending(ctx, endpoint, after, limit)
+	s.w.rows.Add(int64(len(rows)))
+	return rows, err
 }
 
 // Post is the far side.
@@ -279,55 +286,6 @@ func TestAHangingEndpointHoldsUpNobodyElse(t *testing.T) {
 		}
 		w.become(fine)
 		after(time.Hour)
-	})
-}
-
-// Of many endpoints with a backlog each is drained some way before the next one,
-// and none of them holds up an endpoint that has none.
-func TestABacklogIsDrainedLaneByLane(t *testing.T) {
-	const lanes, events = 20, 50
-	inWorld(t, delivery.Config{MaxInFlight: 4}, func(s sent) delivery.Answer {
-		time.Sleep(10 * time.Millisecond)
-		return fine(s)
-	}, func(t *testing.T, w *world) {
-		for i := range lanes {
-			w.endpoint(fmt.Sprint("behind", i))
-		}
-		disabled, enabled := tidings.EndpointDisabled, tidings.EndpointEnabled
-		for _, status := range []tidings.EndpointStatus{disabled, enabled} {
-			for i := range lanes {
-				if _, err := w.store.UpdateEndpoint(t.Context(), w.org, fmt.Sprint("behind", i), tidings.EndpointPatch{Status: &status}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if status == disabled {
-				for i := range events {
-					w.publish(1, fmt.Sprint("i", i))
-				}
-			}
-		}
-		after(time.Second) // of the two and a half that it takes
-		w.endpoint("idle")
-		w.publish(1, "new")
-		published := time.Since(w.start)
-		after(time.Minute)
-		log, met := w.sent(), 0 // lanes in each stretch of so many attempts
-		for i := 0; i+lanes <= len(log); i += lanes {
-			seen := map[string]bool{}
-			for _, s := range log[i : i+lanes] {
-				seen[s.url] = true
-				if waited := s.at - published; s.url == "https://idle" && waited > 50*time.Millisecond {
-					t.Errorf("an event for an endpoint without a backlog waited %v", waited)
-				}
-			}
-			met += len(seen)
-		}
-		if want := lanes * (events + 1); len(log) != want+1 {
-			t.Fatalf("%d attempts, want %d", len(log), want+1)
-		}
-		if average := met / (len(log) / lanes); average > lanes/2 {
-			t.Errorf("%d attempts in a row are of %d lanes, want few lanes with many each", lanes, average)
-		}
 	})
 }
 

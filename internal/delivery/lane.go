@@ -46,6 +46,7 @@ type lane struct {
 	held     map[int64]struct{} // started and not known to be recorded
 	busy     map[int64]struct{} // issuances with an event that must end before their next
 	from     tidings.QueuePosition
+	reached  tidings.QueuePosition // the furthest place that from had: what is held or in the ring stands before it
 	unread   time.Time
 	loading  bool
 	lowered  time.Time          // wakes that came while loading: their smallest due
@@ -101,10 +102,18 @@ func (l *lane) wake(w tidings.Wake) {
 	for _, d := range w.Deliveries {
 		if len(l.ring) < l.wokenRoom() && d.Due.Before(l.unread) && l.from.Before(d.Position()) {
 			l.add(d)
-			l.from = d.Position()
+			l.goOn(d.Position())
 		} else {
 			l.lower(d.Due)
 		}
+	}
+}
+
+// goOn notes that rows up to a position have been read.
+func (l *lane) goOn(to tidings.QueuePosition) {
+	l.from = to
+	if l.reached.Before(to) {
+		l.reached = to
 	}
 }
 
@@ -154,7 +163,7 @@ func (l *lane) loaded(rows []tidings.PendingDelivery, limit int, now time.Time) 
 			l.add(d)
 		}
 		if l.from.Before(d.Position()) {
-			l.from = d.Position()
+			l.goOn(d.Position())
 		}
 		if i == limit-1 {
 			l.unread = d.Due
@@ -218,8 +227,22 @@ func (l *lane) add(d tidings.PendingDelivery) {
 func (l *lane) probing() bool { return l.health.Failures >= probeFrom }
 
 // room is how many deliveries the ring may hold: a fast lane is read in larger
-// pieces, a slow one keeps little, and each of many keeps its share.
-func (l *lane) room() int { return max(min(ringFactor*l.window, ringMost, l.share()), 2*l.window) }
+// pieces, a slow one keeps little, and each of many keeps half of its share, the
+// rest of which is for its turn.
+func (l *lane) room() int {
+	waiting := min(ringFactor*l.window, ringMost, l.share()/2)
+	return max(min(waiting+l.turn, l.share()), 2*l.window)
+}
+
+// toRead is how many rows to read behind a position: as many as there is room for,
+// and one more, which tells whether there are others. Where rows that are known
+// stand there, they are read again.
+func (l *lane) toRead(from tidings.QueuePosition) int {
+	if from.Before(l.reached) {
+		return l.room() + len(l.held) + 1
+	}
+	return max(l.room()-len(l.ring), 0) + 1
+}
 
 // wokenRoom is the same for rows that wakes bring: to read them would cost more.
 func (l *lane) wokenRoom() int { return max(l.room(), min(wokenMost, l.share())) }

@@ -44,12 +44,13 @@ func (e *Engine) requestLoad(l *lane, now time.Time) {
 	}
 	e.freeLoaders--
 	job := loadJob{endpoint: l.key, lane: l, target: l.target == nil || l.stale || !now.Before(l.target.until), probe: l.probing(), lastProbe: l.health.LastFailureAt,
-		changes: l.changes, from: l.from, limit: l.room() + len(l.held) + 1}
+		changes: l.changes, from: l.from}
 	if e.shards.tenure.Others {
 		// What another node has put before that place may not have been heard of, and
 		// what it put behind must not pass it.
 		job.from = tidings.QueuePosition{}
 	}
+	job.limit = l.toRead(job.from)
 	job.rows = l.wantsRows(now)
 	if len(l.urgent) > 0 {
 		job.urgent = l.urgent[0]
