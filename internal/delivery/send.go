@@ -87,8 +87,8 @@ func (f attempted) result(d Decision, before tidings.Health) tidings.AttemptResu
 		Status: d.Status, Reason: d.Reason, Due: d.Due, Hold: d.Hold, Disable: d.Disable,
 		Failing: before.Failures < probeFrom && d.Health.Failures >= probeFrom,
 	}
-	if before != d.Health {
-		r.Health = &d.Health
+	if health := d.Health; before != health {
+		r.Health = &health
 	}
 	return r
 }

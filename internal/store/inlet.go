@@ -35,6 +35,11 @@ const (
 	// as one that somebody waits for, and holds that up.
 	resultPatience = 5 * time.Millisecond
 	resultsAtOnce  = 256
+	// Where no more than fewResults were taken last there is time for a commit of
+	// their own, and they wait for fewPatience only: else each would go along with
+	// the next publish, and be in its way.
+	fewResults  = 2
+	fewPatience = time.Millisecond
 	// housePatience is how long house-keeping waits for a batch of others to go
 	// along with: a commit of its own, and those who come meanwhile wait for it.
 	housePatience = 100 * time.Millisecond
@@ -63,6 +68,7 @@ type inlets struct {
 	ready    chan struct{} // holds a token while something waits or the inlets are closed
 	queues   [classes][]*item
 	riding   *time.Timer   // runs while results wait for company
+	results  int           // how many were taken last
 	patient  *time.Timer   // runs while house-keeping does
 	waiting  int           // rows of publishes
 	waitingO map[int64]int // the same per organisation
@@ -101,7 +107,7 @@ func (in *inlets) call(it *item) {
 	switch {
 	case it.class == classResult && len(in.queues[classResult]) < resultsAtOnce:
 		if in.riding == nil {
-			in.riding = time.AfterFunc(resultPatience, in.signal)
+			in.riding = time.AfterFunc(in.patience(), in.signal)
 		}
 	case it.class == classHouse && it.since.Sub(in.busy) < quietAfter:
 		if in.patient == nil {
@@ -110,6 +116,14 @@ func (in *inlets) call(it *item) {
 	default:
 		in.signal()
 	}
+}
+
+// patience is how long a result waits for company.
+func (in *inlets) patience() time.Duration {
+	if in.results <= fewResults {
+		return fewPatience
+	}
+	return resultPatience
 }
 
 // withdraw takes an item back, unless the writer has it already.
@@ -151,6 +165,9 @@ func (in *inlets) drain(maxRows int) (items []*item, open bool) {
 			in.forget(it)
 			rows += it.rows
 			n++
+		}
+		if c == classResult && n > 0 {
+			in.results = n
 		}
 		items = append(items, in.queues[c][:n]...)
 		clear(in.queues[c][:n])

@@ -9,8 +9,7 @@ import (
 // TestResultsWaitForCompany: they are taken with what somebody waits for, when
 // there are many, and after a while.
 func TestResultsWaitForCompany(t *testing.T) {
-	taken := func(c class, n int) *inlets {
-		in := newInlets()
+	taken := func(in *inlets, c class, n int) *inlets {
 		for range n {
 			if err := in.push(&item{class: c, rows: 1, done: make(chan struct{})}); err != nil {
 				t.Fatal(err)
@@ -19,14 +18,21 @@ func TestResultsWaitForCompany(t *testing.T) {
 		return in
 	}
 	synctest.Test(t, func(t *testing.T) {
-		begin := time.Now()
-		<-taken(classResult, 1).ready
-		if waited := time.Since(begin); waited != resultPatience {
-			t.Errorf("a result alone waits %v, want %v", waited, resultPatience)
+		in := newInlets()
+		for _, row := range []struct {
+			results int
+			wait    time.Duration
+		}{{1, fewPatience}, {fewResults, fewPatience}, {fewResults + 1, fewPatience}, {1, resultPatience}, {1, fewPatience}} {
+			begin := time.Now()
+			<-taken(in, classResult, row.results).ready
+			if waited := time.Since(begin); waited != row.wait {
+				t.Errorf("%d results wait %v, want %v", row.results, waited, row.wait)
+			}
+			in.drain(maxBatchRows)
 		}
 		for c, n := range map[class]int{classResult: resultsAtOnce, classPublish: 1, classTransition: 1, classHouse: 1} {
 			begin := time.Now()
-			<-taken(c, n).ready
+			<-taken(newInlets(), c, n).ready
 			if waited := time.Since(begin); waited != 0 {
 				t.Errorf("%d items of class %d wait %v", n, c, waited)
 			}
@@ -85,8 +91,8 @@ func TestHouseKeepingCallsNoWriter(t *testing.T) {
 		push(classHouse)
 		push(classResult)
 		<-in.ready
-		if waited := time.Since(begin); waited != resultPatience {
-			t.Errorf("a result waits %v beside house-keeping, want %v", waited, resultPatience)
+		if waited := time.Since(begin); waited != fewPatience {
+			t.Errorf("a result waits %v beside house-keeping, want %v", waited, fewPatience)
 		}
 		if items, _ := in.drain(1); len(items) != 2 {
 			t.Errorf("%d items are taken, want the result with the house-keeping", len(items))

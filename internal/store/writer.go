@@ -152,6 +152,7 @@ func (w *writer) run() {
 		items, step := w.withStep(items)
 		for len(items) > 0 {
 			n := w.commit(items)
+			runtime.Gosched() // whoever was woken: what goes to a receiver now shall not wait for the answers
 			for _, it := range items[:n] {
 				close(it.done)
 			}
